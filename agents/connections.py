@@ -1,0 +1,193 @@
+"""The life of each company's tokens: refreshed in time, one refresh at a time, recorded before use.
+
+A refresh token's value changes now and then, and the former one dies at once (facts/quickbooks.md §7). Losing the new
+one means that a person must connect the company again, so it is recorded durably before anything uses it.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from models.events import ConnectionChanged
+from models.record import Record
+
+from .failures import CompanyUnavailable
+from .oauth import InvalidGrant, Tokens
+
+log = structlog.get_logger()
+
+SECOND_TRY_SECONDS = 30.0
+TICK = timedelta(microseconds=1)
+
+
+class NotConnected(CompanyUnavailable):
+    """No connection to this company was ever recorded, or it was taken back."""
+
+    def __init__(self, realm: str) -> None:
+        super().__init__(f"company {realm} is not connected; connect it: metronome-qbo connect --realm {realm}")
+        self.realm = realm
+
+
+class ReconnectNeeded(CompanyUnavailable):
+    """Intuit no longer accepts the company's refresh token."""
+
+    def __init__(self, realm: str) -> None:
+        super().__init__(
+            f"company {realm} must be connected again, Intuit no longer accepts its refresh token: "
+            f"metronome-qbo connect --realm {realm}"
+        )
+        self.realm = realm
+
+
+class OAuth(Protocol):
+    async def refresh(self, refresh_token: str) -> Tokens: ...
+
+
+class Cipher(Protocol):
+    def encrypt(self, token: str) -> str: ...
+
+    def decrypt(self, encrypted: str) -> str: ...
+
+
+class Connections:
+    """Gives the access token of a realm.
+
+    `table` holds the newest `ConnectionChanged` by realm; `record` publishes a change, confirmed by the broker, and
+    puts it into the table durably, or raises. `clock` gives epoch seconds.
+    """
+
+    def __init__(
+        self,
+        table: MutableMapping[str, ConnectionChanged],
+        oauth: OAuth,
+        cipher: Cipher,
+        record: Callable[[ConnectionChanged], Awaitable[None]],
+        clock: Callable[[], float],
+        refresh_before_seconds: float,
+        second_try_seconds: float = SECOND_TRY_SECONDS,
+    ) -> None:
+        self._table = table
+        self._oauth = oauth
+        self._cipher = cipher
+        self._record = record
+        self._clock = clock
+        self._refresh_before = timedelta(seconds=refresh_before_seconds)
+        self._second_try_seconds = second_try_seconds
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
+
+    async def access_token(self, realm: str) -> str:
+        """A token with at least `refresh_before_seconds` to live, refreshed when needed.
+
+        Raises NotConnected, ReconnectNeeded, TokenServerTrouble, and whatever `record` raises.
+        """
+        connection = self._connection(realm)
+        if not self._is_fresh(connection):
+            async with self._locks[realm]:
+                connection = self._connection(realm)  # another caller may have refreshed while we waited
+                if not self._is_fresh(connection):
+                    connection = await self._refreshed(connection)
+        return self._access_token_of(connection)
+
+    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
+        """Another token than `rejected_token`, which QuickBooks did not accept. Raises as `access_token` does."""
+        async with self._locks[realm]:
+            connection = self._connection(realm)
+            if not self._is_fresh(connection) or self._access_token_of(connection) == rejected_token:
+                connection = await self._refreshed(connection)
+        return self._access_token_of(connection)
+
+    def _connection(self, realm: str) -> ConnectionChanged:
+        connection = self._table.get(realm)
+        if connection is None or connection.state == "disconnected" or connection.refresh_token is None:
+            raise NotConnected(realm)
+        if connection.state == "reconnect needed":
+            raise ReconnectNeeded(realm)
+        return connection
+
+    def _is_fresh(self, connection: ConnectionChanged) -> bool:
+        expires_at = connection.access_token_expires_at
+        return (
+            connection.access_token is not None
+            and expires_at is not None
+            and self._now() + self._refresh_before < expires_at
+        )
+
+    def _access_token_of(self, connection: ConnectionChanged) -> str:
+        assert connection.access_token is not None
+        return self._cipher.decrypt(connection.access_token)
+
+    async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
+        """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""
+        replaced, new = self._unrecorded.get(old.realm, (None, None))
+        if new is None or replaced != old:
+            new = await self._answer(old)
+        # Intuit has forgotten the old token by now: should recording fail, the next call records this answer first.
+        self._unrecorded[old.realm] = (old, new)
+        if self._table.get(old.realm) == old:  # else a person connected the company meanwhile: those tokens stand
+            await self._record(new)
+            log.info("connection_changed", realm=new.realm, state=new.state)
+        del self._unrecorded[old.realm]
+        return self._connection(old.realm)
+
+    async def _answer(self, old: ConnectionChanged) -> ConnectionChanged:
+        """New tokens, or after two refusals the need of a person."""
+        assert old.refresh_token is not None
+        refresh_token = self._cipher.decrypt(old.refresh_token)
+        # The first refusal may be an outage at Intuit, or newer tokens may be about to reach the table.
+        for pause_seconds in (self._second_try_seconds, 0):
+            try:
+                tokens = await self._oauth.refresh(refresh_token)
+            except InvalidGrant:
+                log.warning("refresh_token_refused", realm=old.realm)
+            else:
+                return connected(old.realm, tokens, self._cipher, self._now(), previous=old)
+            await asyncio.sleep(pause_seconds)
+            if self._table.get(old.realm) != old:
+                break
+        return old.replace(  # type: ignore[no-any-return]
+            state="reconnect needed", changed_at=_after(old, self._now()), reason="Intuit answered invalid_grant twice"
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+async def connections_agent(
+    change: ConnectionChanged, *, table: MutableMapping[str, ConnectionChanged]
+) -> Sequence[Record]:
+    """Fold the connections topic into the table; a repeated or late fact changes nothing."""
+    standing = newest(table.get(change.realm), change)
+    if standing is change:
+        table[change.realm] = change
+    return []
+
+
+def newest(current: ConnectionChanged | None, incoming: ConnectionChanged) -> ConnectionChanged:
+    """Whichever changed last; of two at the same instant the one that comes later in the log."""
+    return incoming if current is None or incoming.changed_at >= current.changed_at else current
+
+
+def connected(
+    realm: str, tokens: Tokens, cipher: Cipher, now: datetime, *, previous: ConnectionChanged | None
+) -> ConnectionChanged:
+    """The fact that `realm` is connected with `tokens`, which are encrypted here; newer than `previous`."""
+    return ConnectionChanged(
+        realm=realm,
+        state="connected",
+        changed_at=_after(previous, now),
+        company_name=previous.company_name if previous else None,
+        access_token=cipher.encrypt(tokens.access_token),
+        access_token_expires_at=now + timedelta(seconds=tokens.expires_in_seconds),
+        refresh_token=cipher.encrypt(tokens.refresh_token),
+        refresh_token_expires_at=now + timedelta(seconds=tokens.refresh_expires_in_seconds),
+    )
+
+
+def _after(previous: ConnectionChanged | None, now: datetime) -> datetime:
+    """`now`, but later than `previous`: its writer's clock may be ahead of ours, and the newest wins."""
+    return now if previous is None else max(now, previous.changed_at + TICK)

@@ -1,0 +1,227 @@
+"""The one place that loops, waits, publishes and acknowledges. Handlers do none of it.
+
+A record is handled when its predecessors on the same resources are done; what its handler returns is published with
+the broker's confirmation; only then is it acknowledged, in offset order. So a crash at any moment repeats work and
+never loses any. What cannot be decoded or handled becomes a dead letter with its bytes and its address.
+
+Any source of events and any `publish` will do: Faust drives this in production, a list in tests.
+"""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from models.record import Address, Record
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Headers = dict[str, bytes]
+
+ERROR_HEADER = "__connect.errors."
+STACKTRACE_CHARACTERS_MAX = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record as it lies in Kafka; `ack` says that everything it asked for is done."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    at: Address
+    timestamp: datetime
+    ack: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Generic[T]):
+    """A decoded record, as a handler gets it."""
+
+    record: T
+    at: Address
+    headers: Headers
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The resources of a record. It waits for earlier records in flight that `establish` any of them."""
+
+    establishes: frozenset[Hashable] = field(default_factory=frozenset)
+    uses: frozenset[Hashable] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The original record, and in its headers where it lay and why it could not be handled (as Kafka Connect does)."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Unusable(ValueError):
+    """The record cannot be handled and never will be as it is; the message names the field and the remedy."""
+
+
+class TooManyDeadLetters(Exception):
+    """Every record fails: we or the whole topic are broken, so stop rather than pour it into dead letters."""
+
+
+class Publish(Protocol):
+    async def __call__(self, records: Sequence[Record | DeadLetter]) -> None:
+        """Send them in order, and return when the broker has confirmed each."""
+
+
+Handler = Callable[[Delivered[T]], Awaitable[Sequence[Record]]]
+
+
+class Delivery(Generic[T]):
+    """Runs one handler over a stream of events.
+
+    `decode` turns a value's bytes into a record and raises ValueError when it cannot. At most `in_flight_max` records
+    are handled at a time; more stay in Kafka. After `dead_letters_in_a_row_max` dead letters with nothing handled in
+    between, `run` raises TooManyDeadLetters.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        decode: Callable[[bytes], T],
+        handle: Handler[T],
+        claims: Callable[[T], Claims],
+        publish: Publish,
+        in_flight_max: int,
+        dead_letters_in_a_row_max: int,
+    ) -> None:
+        self.name = name
+        self._decode = decode
+        self._handle = handle
+        self._claims = claims
+        self._publish = publish
+        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool]]] = asyncio.Queue(in_flight_max)
+        self._last: dict[Hashable, asyncio.Task[bool]] = {}
+        self._dead_letters_in_a_row_max = dead_letters_in_a_row_max
+        self._failure: BaseException | None = None
+
+    async def run(self, events: AsyncIterator[Event]) -> None:
+        """Handle events until they end, or until something breaks that is no record's fault."""
+        acker = asyncio.create_task(self._acknowledge_in_order())
+        reader = asyncio.create_task(self._read(events))
+        try:
+            await asyncio.wait({acker, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                await reader
+                await self._drained_by(acker)
+            else:
+                await acker
+        finally:
+            for task in (reader, acker):
+                task.cancel()
+            await asyncio.gather(reader, acker, return_exceptions=True)
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is in flight; False when that takes longer than the bound."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._in_flight.join()
+            return True
+        return False
+
+    async def _read(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            await self.start(event)
+
+    async def start(self, event: Event) -> None:
+        """Begin to handle one event; waits while too many are in flight."""
+        record, why = self._decoded(event)
+        claims = Claims() if why is not None else self._claims(record)  # type: ignore[arg-type]
+        before = {self._last[resource] for resource in claims.establishes | claims.uses if resource in self._last}
+        # The task inherits the context, and with it the partition that Faust's tables write to.
+        task = asyncio.create_task(self._process(event, record, why, before))
+        for resource in claims.establishes:
+            self._last[resource] = task
+        task.add_done_callback(lambda done: self._forget(claims.establishes, done))
+        await self._in_flight.put((event, task))
+
+    def _decoded(self, event: Event) -> tuple[T | None, Exception | None]:
+        try:
+            if not event.value:
+                raise Unusable("the record has no value; a producer must put the webhook's JSON body there")
+            return self._decode(event.value), None
+        except ValueError as error:
+            return None, error
+
+    async def _process(
+        self, event: Event, record: T | None, why: Exception | None, before: set[asyncio.Task[bool]]
+    ) -> bool:
+        """Handle and publish; True when it was handled, False when it became a dead letter."""
+        if before:
+            await asyncio.wait(before)
+        stage = "VALUE_CONVERTER"
+        if record is not None:
+            stage = "TASK_PUT"
+            try:
+                records = await self._handle(Delivered(record, event.at, event.headers, event.timestamp))
+            except Exception as error:
+                why = error
+            else:
+                await self._publish(records)
+                return True
+        assert why is not None
+        log.error("dead_letter", agent=self.name, at=str(event.at), error=type(why).__name__)
+        await self._publish([dead_letter(event, why, agent=self.name, stage=stage)])
+        return False
+
+    async def _acknowledge_in_order(self) -> None:
+        dead_letters = 0
+        while True:
+            event, task = await self._in_flight.get()
+            handled = await task
+            event.ack()
+            self._in_flight.task_done()
+            dead_letters = 0 if handled else dead_letters + 1
+            if dead_letters >= self._dead_letters_in_a_row_max:
+                raise TooManyDeadLetters(
+                    f"agent {self.name}: {dead_letters} dead letters in a row, the last at {event.at}; their reasons "
+                    "are on the page /deadletters: mend them and start again (worker.dead_letters_in_a_row_max)"
+                )
+
+    async def _drained_by(self, acker: "asyncio.Task[None]") -> None:
+        drained = asyncio.create_task(self._in_flight.join())
+        await asyncio.wait({acker, drained}, return_when=asyncio.FIRST_COMPLETED)
+        if acker.done():
+            drained.cancel()
+            await acker
+
+    def _forget(self, resources: frozenset[Hashable], done: "asyncio.Task[bool]") -> None:
+        for resource in resources:
+            if self._last.get(resource) is done:
+                del self._last[resource]
+
+
+def dead_letter(event: Event, why: Exception, *, agent: str, stage: str) -> DeadLetter:
+    """The event with headers that say where it lay and what was wrong, in Kafka Connect's words."""
+    trace = "".join(traceback.format_exception(why))[-STACKTRACE_CHARACTERS_MAX:]
+    facts = {
+        "topic": event.at.topic,
+        "partition": str(event.at.partition),
+        "offset": str(event.at.offset),
+        "connector.name": agent,
+        "task.id": "0",
+        "stage": stage,
+        "class.name": agent,
+        "exception.class.name": type(why).__name__,
+        "exception.message": str(why),
+        "exception.stacktrace": trace,
+    }
+    headers = event.headers | {ERROR_HEADER + name: text.encode() for name, text in facts.items()}
+    return DeadLetter(event.key, event.value, headers)

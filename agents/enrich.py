@@ -1,0 +1,209 @@
+"""From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from models.events import InvoiceEnriched
+from models.metronome import Contract, Customer, Invoice, InvoiceFinalized, Webhook
+from models.money import parse_json, unit_of
+from models.record import Record
+
+from .delivery import Claims, Delivered, Unusable
+from .failures import Doubtful, NotFound, Refused, TokenRefused, Wait
+from .persistence import Patience
+
+log = structlog.get_logger()
+
+RECEIVED_AT_HEADER = "received-at"
+MEMO_REF_FIELD = "qbo_memo_ref"
+
+V = TypeVar("V")
+
+
+class Metronome(Protocol):
+    async def invoice(self, customer_id: str, invoice_id: str) -> str: ...
+    async def customer(self, customer_id: str) -> Customer: ...
+    async def contract(self, customer_id: str, contract_id: str) -> Contract: ...
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Which company an invoice belongs to: its customer's custom field, else its currency, else the default."""
+
+    customer_field: str
+    by_currency: Mapping[str, str]
+    default_realm: str | None
+
+    def realm_of(self, invoice: Invoice) -> str:
+        """Raises Unusable when no rule names a company."""
+        named = (invoice.customer_custom_fields or {}).get(self.customer_field)
+        if named:
+            return named
+        try:
+            by_currency = self.by_currency.get(unit_of(invoice.credit_type.name).currency)
+        except ValueError:
+            by_currency = None  # translate refuses the unit, with the company's own policy
+        realm = by_currency or self.default_realm
+        if realm is None:
+            raise Unusable(
+                f"no company for invoice {invoice.id} in {invoice.credit_type.name}: set routing.default_realm, "
+                f"routing.by_currency, or the customer's custom field {self.customer_field}"
+            )
+        return realm
+
+
+@dataclass
+class Remembered(Generic[V]):
+    """A bounded memory of facts that may be a little old: names of customers and contracts."""
+
+    seconds: float
+    entries_max: int
+    monotonic: Callable[[], float]
+    _entries: dict[str, tuple[float, V]] = field(default_factory=dict)
+
+    def get(self, key: str) -> V | None:
+        entry = self._entries.get(key)
+        return None if entry is None or self.monotonic() - entry[0] > self.seconds else entry[1]
+
+    def put(self, key: str, value: V) -> None:
+        self._entries.pop(key, None)
+        while len(self._entries) >= self.entries_max:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = (self.monotonic(), value)
+
+
+@dataclass(frozen=True)
+class Enricher:
+    """What `enrich` needs."""
+
+    metronome: Metronome
+    routes: Routes
+    patience: Patience
+    customers: Remembered[Customer]
+    contracts: Remembered[Contract]
+    now: Callable[[], datetime]
+
+
+def read_webhook(value: bytes) -> InvoiceFinalized | Webhook:
+    """A webhook's body; raises Unusable that names the field. Other event types are read as far as their type."""
+    try:
+        body = parse_json(value)
+    except ValueError as error:
+        raise Unusable(f"not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Unusable(f"a webhook is a JSON object, this is a {type(body).__name__}")
+    try:
+        webhook = Webhook.model_validate(body)
+        return InvoiceFinalized.model_validate(body) if webhook.type == "invoice.finalized" else webhook
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise Unusable(f"not a Metronome webhook: {fields}") from None
+
+
+def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
+    if isinstance(webhook, InvoiceFinalized):
+        return Claims(establishes=frozenset({webhook.properties.invoice_id}))
+    return Claims()
+
+
+async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[Record]:
+    """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log).
+
+    Waits, within its patience, while Metronome is away, throttles or refuses our token. Raises Unusable for an
+    invoice that Metronome does not know or that belongs to another customer.
+    """
+    webhook = delivered.record
+    if not isinstance(webhook, InvoiceFinalized):
+        log.info("webhook_ignored", type=webhook.type, at=str(delivered.at))
+        return []
+    ids = webhook.properties
+    tries = enricher.patience.begin()
+    while True:
+        try:
+            return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher)]
+        except NotFound as failure:
+            raise Unusable(
+                f"{failure}: Metronome has no invoice {ids.invoice_id} of customer {ids.customer_id}; check that the "
+                "webhook and the API token belong to the same Metronome environment"
+            ) from None
+        except Refused as failure:
+            raise Unusable(str(failure)) from None
+        except (Wait, Doubtful, TokenRefused) as failure:
+            log.warning("metronome_waits", invoice=ids.invoice_id, failure=type(failure).__name__, reason=str(failure))
+            await tries.pause(failure)
+
+
+async def _facts(
+    delivered: Delivered[InvoiceFinalized | Webhook], customer_id: str, invoice_id: str, enricher: Enricher
+) -> InvoiceEnriched:
+    answer = await enricher.metronome.invoice(customer_id, invoice_id)
+    invoice = _invoice_of(answer)
+    if invoice.id != invoice_id or invoice.customer_id != customer_id:
+        raise Unusable(
+            f"the webhook names invoice {invoice_id} of customer {customer_id}, Metronome's answer is invoice "
+            f"{invoice.id} of customer {invoice.customer_id}"
+        )
+    customer = await _customer(customer_id, enricher)
+    contract = await _contract(invoice, enricher)
+    memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_REF_FIELD)
+    if memo_ref is None and contract is not None:
+        memo_ref = contract.custom_fields.get(MEMO_REF_FIELD)
+    return InvoiceEnriched(
+        realm=enricher.routes.realm_of(invoice),
+        invoice_id=invoice_id,
+        customer_id=customer_id,
+        answer=answer,
+        customer_name=customer.name,
+        contract_name=contract.name if contract else None,
+        memo_ref=memo_ref,
+        fetched_at=enricher.now(),
+        received_at=_received_at(delivered),
+        webhook=delivered.at,
+    )
+
+
+def _invoice_of(answer: str) -> Invoice:
+    try:
+        return Invoice.model_validate(parse_json(answer)["data"])
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise Unusable(f"Metronome's answer is not an invoice that we can read: {fields}") from None
+    except (ValueError, KeyError, TypeError):
+        raise Doubtful("Metronome's answer is not JSON with `data`") from None
+
+
+async def _customer(customer_id: str, enricher: Enricher) -> Customer:
+    customer = enricher.customers.get(customer_id)
+    if customer is None:
+        customer = await enricher.metronome.customer(customer_id)
+        enricher.customers.put(customer_id, customer)
+    return customer
+
+
+async def _contract(invoice: Invoice, enricher: Enricher) -> Contract | None:
+    """The contract, whose name is not on the invoice; None for invoices of legacy plans."""
+    if invoice.contract_id is None:
+        return None
+    contract = enricher.contracts.get(invoice.contract_id)
+    if contract is None:
+        contract = await enricher.metronome.contract(invoice.customer_id, invoice.contract_id)
+        enricher.contracts.put(invoice.contract_id, contract)
+    return contract
+
+
+def _received_at(delivered: Delivered[InvoiceFinalized | Webhook]) -> datetime:
+    """When our receiver got it; a bare record of another producer has only Kafka's timestamp."""
+    header = delivered.headers.get(RECEIVED_AT_HEADER)
+    if header is not None:
+        try:
+            received = datetime.fromisoformat(header.decode())
+        except ValueError:
+            return delivered.timestamp
+        if received.tzinfo is not None:
+            return received
+    return delivered.timestamp

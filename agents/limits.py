@@ -1,0 +1,95 @@
+"""QuickBooks' limits per company: sliding windows, a bound on requests in flight, and the pause after a 429.
+
+10 requests/s and 500/min per company, whole company waits 60 s after a 429 (facts/quickbooks.md §5). A leaky bucket
+would let twice the rate through in some windows, so each window remembers when its last requests left.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Limits:
+    per_second: int
+    per_minute: int
+    in_flight_max: int
+    throttled_wait_seconds: float
+
+
+WINDOW_MARGIN_SECONDS = 0.05
+"""The server's clock sees requests arrive a little closer together than they left."""
+
+
+@dataclass
+class _Window:
+    """At most `count_max` departures in any `seconds`."""
+
+    count_max: int
+    seconds: float
+    departures: deque[float] = field(default_factory=deque)
+
+    def free_at(self, now: float) -> float:
+        while self.departures and self.departures[0] <= now - self.seconds:
+            self.departures.popleft()
+        if len(self.departures) < self.count_max:
+            return now
+        return self.departures[-self.count_max] + self.seconds
+
+
+class _Company:
+    def __init__(self, limits: Limits) -> None:
+        self.windows = (
+            _Window(limits.per_second, 1.0 + WINDOW_MARGIN_SECONDS),
+            _Window(limits.per_minute, 60.0 + WINDOW_MARGIN_SECONDS),
+        )
+        self.slots = asyncio.Semaphore(limits.in_flight_max)
+        self.turn = asyncio.Lock()
+        self.paused_until = 0.0
+
+
+class Pacer:
+    """Admits the requests of each company at the pace that its limits allow."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._limits = limits
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._companies: dict[str, _Company] = {}
+
+    @asynccontextmanager
+    async def admitted(self, realm: str) -> AsyncIterator[None]:
+        """Waits for a slot and a place in every window; holds the slot for the body."""
+        company = self._company(realm)
+        async with company.slots:
+            async with company.turn:
+                await self._wait(company)
+                now = self._monotonic()
+                for window in company.windows:
+                    window.departures.append(now)
+            yield
+
+    def throttled(self, realm: str) -> None:
+        """The company answered 429: nothing leaves for it until the wait is over; other companies go on."""
+        self._company(realm).paused_until = self._monotonic() + self._limits.throttled_wait_seconds
+
+    async def _wait(self, company: _Company) -> None:
+        while True:
+            now = self._monotonic()
+            free_at = max(company.paused_until, *(window.free_at(now) for window in company.windows))
+            if free_at <= now:
+                return
+            await self._sleep(free_at - now)
+
+    def _company(self, realm: str) -> _Company:
+        if realm not in self._companies:
+            self._companies[realm] = _Company(self._limits)
+        return self._companies[realm]

@@ -1,0 +1,89 @@
+"""Metronome's API, as far as we call it (facts/metronome.md §2, §4). Each method is one attempt."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from models.metronome import Contract, Customer
+from models.money import parse_json
+from models.outcomes import ErrorFacts
+
+from .failures import Doubtful, Failure, NotFound, Refused, TokenRefused, Wait
+from .transport import Answer, AnswerLost, NotSent, Transport
+
+MESSAGE_CHARACTERS_MAX = 500
+
+
+class MetronomeClient:
+    """Raises Wait (429, trouble on the way), Doubtful (5xx), TokenRefused (401, 403), NotFound and Refused."""
+
+    def __init__(self, transport: Transport, base_url: str, token: str, *, timeout_seconds: float) -> None:
+        self._transport = transport
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._timeout_seconds = timeout_seconds
+
+    async def invoice(self, customer_id: str, invoice_id: str) -> str:
+        """The body of Metronome's answer, verbatim: `{"data": {…}}`."""
+        path = f"/v1/customers/{quote(customer_id, safe='')}/invoices/{quote(invoice_id, safe='')}"
+        answer = await self._call("GET", path)
+        return answer.body.decode()
+
+    async def customer(self, customer_id: str) -> Customer:
+        answer = await self._call("GET", f"/v1/customers/{quote(customer_id, safe='')}")
+        return Customer.model_validate(_data(answer))
+
+    async def contract(self, customer_id: str, contract_id: str) -> Contract:
+        body = {"customer_id": customer_id, "contract_id": contract_id}
+        return Contract.model_validate(_data(await self._call("POST", "/v2/contracts/get", body)))
+
+    async def set_custom_field(self, entity: str, entity_id: str, key: str, value: str) -> None:
+        """Overwrites one custom field; naturally repeatable (§4.5). The key must exist (`metronome-qbo setup`)."""
+        body = {"entity": entity, "entity_id": entity_id, "custom_fields": {key: value}}
+        await self._call("POST", "/v1/customFields/setValues", body)
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+        headers, content = self._headers, None
+        if body is not None:
+            headers, content = {**headers, "Content-Type": "application/json"}, json.dumps(body).encode()
+        try:
+            answer = await self._transport(
+                method, self._base_url + path, headers=headers, body=content, timeout_seconds=self._timeout_seconds
+            )
+        except (NotSent, AnswerLost) as error:
+            raise Wait(f"Metronome cannot be reached: {error}") from None
+        if answer.status < 300:
+            return answer
+        raise _failure(answer)
+
+
+def _failure(answer: Answer) -> Failure:
+    facts = ErrorFacts(status=answer.status, message=_message(answer))
+    what = f"Metronome answered {answer.status}: {facts.message}"
+    match answer.status:
+        case 429:
+            kind = answer.headers.get("x-metronome-rate-limit-type", "unnamed")
+            return Wait(f"Metronome answered 429 ({kind} limit)", facts)
+        case 401 | 403:
+            return TokenRefused(f"{what} (check metronome.token)", facts)
+        case 404:
+            return NotFound(what, facts)
+        case status if status >= 500 or status == 408:
+            return Doubtful(what, facts)
+        case _:
+            return Refused(what, facts)
+
+
+def _message(answer: Answer) -> str:
+    """Every 4xx says `{"message": …}` (§4.2); anything else is cut down to its beginning."""
+    try:
+        return str(json.loads(answer.body)["message"])[:MESSAGE_CHARACTERS_MAX]
+    except (ValueError, KeyError, TypeError):
+        return answer.body[:MESSAGE_CHARACTERS_MAX].decode(errors="replace")
+
+
+def _data(answer: Answer) -> Any:
+    try:
+        return parse_json(answer.body)["data"]
+    except (ValueError, KeyError, TypeError):
+        raise Doubtful("Metronome's answer has no `data`", ErrorFacts(status=answer.status)) from None

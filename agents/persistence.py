@@ -1,0 +1,44 @@
+"""Trying again, within a bound: the pauses between attempts, and how long one record may take in all."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .failures import Failure, Wait
+
+R = TypeVar("R")
+FIRST_PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on (`patience_seconds`), and the longest pause (`backoff_max_seconds`)."""
+
+    patience_seconds: float
+    backoff_max_seconds: float
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def begin(self) -> "Tries":
+        return Tries(self, self.monotonic() + self.patience_seconds)
+
+
+@dataclass(slots=True)
+class Tries:
+    """The attempts at one thing."""
+
+    patience: Patience
+    deadline: float
+    made: int = 0
+
+    async def pause(self, failure: Failure) -> None:
+        """Wait before the next attempt: as long as asked, else exponentially with jitter. Past the bound, raise."""
+        asked = failure.seconds if isinstance(failure, Wait) else None
+        backoff = min(FIRST_PAUSE_SECONDS * 2**self.made, self.patience.backoff_max_seconds)
+        seconds = asked if asked is not None else backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self.made += 1
+        if self.patience.monotonic() + seconds > self.deadline:
+            raise failure
+        await self.patience.sleep(seconds)

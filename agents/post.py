@@ -1,0 +1,307 @@
+"""The sink: executes commands against QuickBooks, keeps the ledger, and gives every command its one outcome."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+import structlog
+
+from models.commands import (
+    Command,
+    DeclineInvoice,
+    EnsureCustomer,
+    EnsureItem,
+    InvoiceCommand,
+    PostInvoice,
+    SetCustomerMapping,
+    SetItemMapping,
+    VoidInvoice,
+    subject_of,
+)
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, State, move
+from models.outcomes import Outcome, Result
+from models.record import Record
+
+from . import documents, mappings
+from .connections import NotConnected, ReconnectNeeded
+from .delivery import Claims, Delivered
+from .documents import Written
+from .failures import (
+    CompanyUnavailable,
+    Doubtful,
+    Failure,
+    MappingBroken,
+    PeriodClosed,
+    TokenRefused,
+    Wait,
+)
+from .sink import Parked, Sink
+
+log = structlog.get_logger()
+
+
+def claims(command: Command) -> Claims:
+    """What a command establishes and uses: an invoice waits for its customer and items, two invoices for nobody."""
+    realm, subject = command.realm, subject_of(command)
+    uses: set[Hashable] = set()
+    if isinstance(command, PostInvoice):
+        uses.add((realm, f"customer/{command.document.customer.customer_id}"))
+        uses |= {(realm, f"item/{line.item.product_id or mappings.DEFAULT_ITEM}") for line in command.document.lines}
+    return Claims(establishes=frozenset({(realm, subject)}), uses=frozenset(uses))
+
+
+async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Record]:
+    """Execute one command; the outcome says what became of it."""
+    command = delivered.record
+    match command:
+        case PostInvoice() | VoidInvoice() | DeclineInvoice():
+            outcome = await _invoice(command, delivered, sink)
+        case EnsureCustomer() | EnsureItem():
+            outcome = await _ensure(command, delivered, sink)
+        case SetCustomerMapping() | SetItemMapping():
+            outcome = _set_mapping(command, delivered, sink)
+    log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
+    return [outcome]
+
+
+# Invoices
+
+
+async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink: Sink) -> Outcome:
+    key = f"{command.realm}/{command.invoice_id}"
+    entry = sink.tables.invoices.get(key)
+    repeated = _already_executed(entry, delivered, sink)
+    if repeated is not None:
+        return repeated
+    if isinstance(command, DeclineInvoice):
+        return _decline(command, entry, key, delivered, sink)
+    started = sink.now()
+    entry = entry or documents.first_entry(command, delivered.at, sink)
+    tell: dict[str, Any] = {"started_at": started}
+    try:
+        if isinstance(command, PostInvoice):
+            written = await _post(command, entry, sink, tell)
+        else:
+            written = await documents.void_document(command, entry, sink, sink.patience.begin())
+            if written is None:
+                tell |= {"rule": "never posted", "reason": f"{command.reason}; there is nothing in the books to void"}
+                return _conclude(entry, "skipped", "skipped", delivered, sink, tell)
+            tell["reason"] = command.reason
+    except (Parked, Failure) as trouble:
+        # The table knows of attempts that `entry` does not.
+        entry = sink.tables.invoices.get(key, entry)
+        return _in_trouble(trouble, entry, delivered, sink, tell)
+    if written is None:
+        return _conclude(entry, entry.state, "unchanged", delivered, sink, tell)
+    return _conclude_written(written, delivered, sink, tell)
+
+
+async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict[str, Any]) -> Written | None:
+    """None when the books hold exactly this document already, or must not hold it any more."""
+    if entry.state == "voided" and entry.attempt is None:
+        tell |= {"rule": "voided", "reason": "Metronome voided this invoice; it is not posted again"}
+        return None
+    if entry.in_books and entry.attempt is None and entry.content_hash == command.document.content_hash():
+        tell["reason"] = "the books hold exactly this document already"
+        return None
+    if entry.in_books and entry.kind != command.document.kind:
+        raise Parked(
+            f"the books hold this invoice as {entry.kind}, it should now be {command.document.kind}",
+            waits_for=f"document/{entry.qbo_id}",
+            remedy="void the document in QuickBooks and in Metronome, and regenerate the invoice",
+        )
+    customer, items = documents.resolve(command, sink)
+    written = await documents.post_document(command, entry, customer, items, sink, sink.patience.begin())
+    _remember_customer(command, customer, sink)
+    return written
+
+
+def _already_executed(entry: LedgerEntry | None, delivered: Delivered[Command], sink: Sink) -> Outcome | None:
+    """The outcome of a command that comes again after a crash, told from the ledger; nothing is written twice."""
+    at = delivered.at
+    if entry is None or entry.command is None or entry.command.topic != at.topic:
+        return None
+    if entry.command.partition != at.partition or at.offset > entry.command.offset:
+        return None
+    if at.offset < entry.command.offset:
+        reason = "a later command of this invoice was executed already"
+        return _outcome(delivered, "unchanged", sink, {"reason": reason}, entry)
+    match entry.state:
+        case "posted" | "updated" | "voided" | "skipped":
+            return _outcome(delivered, entry.state, sink, {"reason": entry.reason}, entry)
+        case _:
+            return None
+
+
+def _decline(
+    command: DeclineInvoice, entry: LedgerEntry | None, key: str, delivered: Delivered[Command], sink: Sink
+) -> Outcome:
+    """Nothing is posted. A document that stands in the books already stays, and the outcome says so."""
+    tell = {"rule": command.rule, "reason": command.reason, "started_at": sink.now()}
+    if entry is not None and (entry.in_books or entry.attempt is not None or entry.state == "voided"):
+        tell["reason"] = f"{command.reason}; the document posted before is left as it is"
+        return _outcome(delivered, command.decision, sink, tell, entry)
+    entry = entry or LedgerEntry(
+        realm=command.realm, invoice_id=command.invoice_id, state="commanded", changed_at=sink.now()
+    )
+    return _conclude(entry, command.decision, command.decision, delivered, sink, tell)
+
+
+def _in_trouble(
+    trouble: Exception, entry: LedgerEntry, delivered: Delivered[Command], sink: Sink, tell: dict[str, Any]
+) -> Outcome:
+    """The outcome of a command that could not be carried out."""
+    tell["reason"] = str(trouble)
+    tell |= _what_to_do(trouble, entry.realm)
+    if isinstance(trouble, Failure):
+        tell["error"] = trouble.facts
+    result: Literal["parked", "refused", "uncertain"] = "parked" if "waits_for" in tell else "refused"
+    if entry.attempt is not None:
+        result = "uncertain"  # it may have been carried out: only a look-up leads out of this state
+        tell["remedy"] = "metronome-qbo redrive looks it up in QuickBooks and settles it"
+    elif entry.in_books:
+        # The document of before still stands; the ledger keeps saying so.
+        return _conclude(entry.replace(state="posted"), "posted", result, delivered, sink, tell)
+    return _conclude(entry, result, result, delivered, sink, tell)
+
+
+def _what_to_do(trouble: Exception, realm: str) -> dict[str, Any]:
+    """What the command waits for, and the remedy; for what will never be accepted only the rule."""
+    redrive = "then metronome-qbo redrive"
+    match trouble:
+        case Parked():
+            return {"waits_for": trouble.waits_for, "remedy": trouble.remedy, "error": trouble.error}
+        case NotConnected() | ReconnectNeeded():
+            return {"waits_for": "connection", "remedy": f"metronome-qbo connect --realm {realm}, {redrive}"}
+        case CompanyUnavailable() | TokenRefused():
+            remedy = f"check its subscription and the app's rights, metronome-qbo connect --realm {realm}, {redrive}"
+            return {"waits_for": "connection", "remedy": remedy}
+        case MappingBroken():
+            remedy = f"mend the customer, item or account that QuickBooks names, {redrive}"
+            return {"waits_for": "mapping", "remedy": remedy}
+        case PeriodClosed():
+            return {"waits_for": "open period", "remedy": f"open the period in QuickBooks, {redrive}"}
+        case Wait() | Doubtful():
+            return {"waits_for": "quickbooks", "remedy": f"wait until QuickBooks answers, {redrive}"}
+        case _:
+            return {"rule": "quickbooks"}
+
+
+def _conclude_written(written: Written, delivered: Delivered[Command], sink: Sink, tell: dict[str, Any]) -> Outcome:
+    tell |= {
+        "requestid": written.requestid,
+        "intuit_tid": written.intuit_tid,
+        "adopted": written.adopted,
+        "attempts": written.attempts,
+    }
+    state = written.entry.state
+    assert state in ("posted", "updated", "voided"), state
+    result: Result = "voided" if state == "voided" else "updated" if state == "updated" else "posted"
+    return _conclude(written.entry, state, result, delivered, sink, tell)
+
+
+def _conclude(
+    entry: LedgerEntry, state: State, result: Result, delivered: Delivered[Command], sink: Sink, tell: dict[str, Any]
+) -> Outcome:
+    """Store the entry as this command leaves it, and tell the outcome."""
+    moved = entry if entry.state == state else move(entry, state)
+    moved = moved.replace(
+        command=delivered.at,
+        facts=delivered.record.facts or moved.facts,
+        reason=tell.get("reason"),
+        waits_for=tell.get("waits_for"),
+        error=tell.get("error"),
+        changed_at=sink.now(),
+    )
+    sink.tables.invoices[f"{moved.realm}/{moved.invoice_id}"] = moved
+    return _outcome(delivered, result, sink, tell, moved)
+
+
+def _outcome(
+    delivered: Delivered[Command], result: Result, sink: Sink, tell: dict[str, Any], entry: LedgerEntry | None = None
+) -> Outcome:
+    command, now = delivered.record, sink.now()
+    document = {}
+    if entry is not None:
+        document = {
+            "kind": entry.kind,
+            "qbo_id": entry.qbo_id,
+            "sync_token": entry.sync_token,
+            "doc_number": entry.doc_number,
+            "total": entry.total,
+            "currency": entry.currency,
+        }
+    return Outcome.model_validate(
+        {
+            "realm": command.realm,
+            "subject": subject_of(command),
+            "command_type": command.type,
+            "command": delivered.at,
+            "result": result,
+            "facts": command.facts,
+            "received_at": command.received_at,
+            "started_at": now,
+            "finished_at": now,
+            **document,
+            **tell,
+        }
+    )
+
+
+def _remember_customer(command: PostInvoice, qbo_id: str, sink: Sink) -> None:
+    """A mapping that came as a custom field enters the table, so that people see it there."""
+    customer, key = command.document.customer, f"{command.realm}/{command.document.customer.customer_id}"
+    known = sink.tables.customers.get(key)
+    if customer.qbo_id != qbo_id or command.facts is None or (known is not None and known.qbo_id == qbo_id):
+        return
+    sink.tables.customers[key] = CustomerMapping(
+        realm=command.realm,
+        customer_id=customer.customer_id,
+        qbo_id=qbo_id,
+        name=customer.name,
+        currency=command.document.currency,
+        source="custom field",
+        since=command.facts,
+    )
+
+
+# Customers and items
+
+
+async def _ensure(command: EnsureCustomer | EnsureItem, delivered: Delivered[Command], sink: Sink) -> Outcome:
+    tell: dict[str, Any] = {"started_at": sink.now()}
+    try:
+        mapping: CustomerMapping | ItemMapping
+        if isinstance(command, EnsureCustomer):
+            mapping, result = await mappings.ensure_customer(command, delivered.at, sink, sink.patience.begin())
+        else:
+            mapping, result = await mappings.ensure_item(command, delivered.at, sink, sink.patience.begin())
+    except (Parked, Failure) as trouble:
+        tell |= {"reason": str(trouble), "error": trouble.facts if isinstance(trouble, Failure) else None}
+        tell |= _what_to_do(trouble, command.realm)
+        return _outcome(delivered, "parked" if "waits_for" in tell else "refused", sink, tell)
+    return _outcome(delivered, _MAPPING_RESULTS[result], sink, tell | {"qbo_id": mapping.qbo_id, "name": mapping.name})
+
+
+_MAPPING_RESULTS: dict[str, Result] = {"mapped": "mapped", "found": "found", "created": "created"}
+
+
+def _set_mapping(command: SetCustomerMapping | SetItemMapping, delivered: Delivered[Command], sink: Sink) -> Outcome:
+    if isinstance(command, SetCustomerMapping):
+        sink.tables.customers[f"{command.realm}/{command.customer_id}"] = CustomerMapping(
+            realm=command.realm,
+            customer_id=command.customer_id,
+            qbo_id=command.qbo_id,
+            name=command.name,
+            source="operator",
+            since=delivered.at,
+        )
+    else:
+        sink.tables.items[f"{command.realm}/{command.product_id}"] = ItemMapping(
+            realm=command.realm,
+            product_id=command.product_id,
+            qbo_id=command.qbo_id,
+            name=command.name,
+            source="operator",
+            since=delivered.at,
+        )
+    return _outcome(delivered, "mapped", sink, {"qbo_id": command.qbo_id, "name": command.name})

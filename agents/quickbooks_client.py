@@ -1,0 +1,107 @@
+"""QuickBooks Online's API, as far as we call it: reads, and writes with a requestid (facts/quickbooks.md §1-§3).
+
+Each method is one logical request at the company's pace; a refused access token is refreshed once and the request
+repeated. Everything else that goes wrong is a Failure for the caller.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from models.quickbooks import MINOR_VERSION, plain_number
+
+from .failures import Doubtful, TokenRefused, Wait
+from .limits import Pacer
+from .quickbooks_faults import read
+from .transport import Answer, AnswerLost, NotSent, Transport
+
+
+class AccessTokens(Protocol):
+    async def access_token(self, realm: str) -> str: ...
+    async def refresh_after_401(self, realm: str, rejected_token: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer: its JSON, and the id by which Intuit's support finds it."""
+
+    body: dict[str, Any]
+    intuit_tid: str | None
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """JSON with Decimals as plain numbers, digit by digit."""
+    return orjson.dumps(body, default=lambda number: orjson.Fragment(plain_number(number)))
+
+
+class QuickBooksClient:
+    def __init__(
+        self, transport: Transport, base_url: str, tokens: AccessTokens, pacer: Pacer, *, timeout_seconds: float
+    ) -> None:
+        self._transport = transport
+        self._base_url = base_url.rstrip("/")
+        self._tokens = tokens
+        self._pacer = pacer
+        self._timeout_seconds = timeout_seconds
+
+    async def query(self, realm: str, statement: str) -> dict[str, Any]:
+        """The `QueryResponse`; a key is missing when nothing was found (§2.4)."""
+        reply = await self._request("GET", realm, "query", {"query": statement})
+        response: dict[str, Any] = reply.body.get("QueryResponse") or {}
+        return response
+
+    async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]:
+        """One object by id; `entity` in Intuit's spelling, such as `Invoice`."""
+        reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {})
+        return _object(reply, entity)
+
+    async def write(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+    ) -> tuple[dict[str, Any], str | None]:
+        """POST an object (create, update, or `operation` void); its new form, and the `intuit_tid`."""
+        parameters = {"requestid": requestid} | ({"operation": operation} if operation else {})
+        reply = await self._request("POST", realm, entity.lower(), parameters, body)
+        return _object(reply, entity), reply.intuit_tid
+
+    async def _request(
+        self, method: str, realm: str, path: str, parameters: dict[str, str], body: bytes | None = None
+    ) -> Reply:
+        token = await self._tokens.access_token(realm)
+        try:
+            return await self._attempt(method, realm, path, parameters, body, token)
+        except TokenRefused:
+            token = await self._tokens.refresh_after_401(realm, token)
+            return await self._attempt(method, realm, path, parameters, body, token)
+
+    async def _attempt(
+        self, method: str, realm: str, path: str, parameters: dict[str, str], body: bytes | None, token: str
+    ) -> Reply:
+        query = urlencode({**parameters, "minorversion": str(MINOR_VERSION)})
+        url = f"{self._base_url}/v3/company/{realm}/{path}?{query}"
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
+        async with self._pacer.admitted(realm):
+            answer = await self._sent(method, url, headers, body)
+        try:
+            return Reply(read(answer), answer.headers.get("intuit_tid"))
+        except Wait as failure:
+            if answer.status in (403, 429):
+                self._pacer.throttled(realm)
+                failure.seconds = 0.0  # the pacer holds the whole company back
+            raise
+
+    async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        try:
+            return await self._transport(method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds)
+        except NotSent as error:
+            raise Wait(f"QuickBooks cannot be reached: {error}") from None
+        except AnswerLost as error:
+            raise Doubtful(f"QuickBooks' answer was lost: {error}") from None
+
+
+def _object(reply: Reply, entity: str) -> dict[str, Any]:
+    found = reply.body.get(entity)
+    if not isinstance(found, dict) or not found.get("Id"):
+        raise Doubtful(f"QuickBooks' answer holds no {entity} with an Id")
+    return found

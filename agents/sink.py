@@ -1,0 +1,73 @@
+"""What the sink works with: the tables, QuickBooks, a clock, and how long to go on."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
+from models.outcomes import ErrorFacts
+from models.policy import Policy
+from models.record import Address, Moment
+
+from .persistence import Patience
+
+REQUESTID_CHARACTERS = 32
+"""At most 50, and 36 within a batch (facts/quickbooks.md §3.2)."""
+
+Row = TypeVar("Row")
+
+
+class Books(Protocol):
+    """QuickBooks, as `agents.quickbooks_client` offers it."""
+
+    async def query(self, realm: str, statement: str) -> dict[str, Any]: ...
+    async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]: ...
+    async def write(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+    ) -> tuple[dict[str, Any], str | None]: ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The sink's tables, by `realm/id`. `record_attempt` stores a ledger entry and waits for the broker's word."""
+
+    customers: MutableMapping[str, CustomerMapping]
+    items: MutableMapping[str, ItemMapping]
+    invoices: MutableMapping[str, LedgerEntry]
+    doc_numbers: MutableMapping[str, str]
+    record_attempt: Callable[[str, LedgerEntry], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Sink:
+    books: Books
+    tables: Tables
+    policy_of: Callable[[str], Policy]
+    patience: Patience
+    now: Callable[[], datetime]
+
+
+class Parked(Exception):
+    """The command waits for something that a person or another command brings; the message says why."""
+
+    def __init__(self, reason: str, *, waits_for: str, remedy: str, error: ErrorFacts | None = None) -> None:
+        super().__init__(reason)
+        self.waits_for = waits_for
+        self.remedy = remedy
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Context:
+    """The command at hand: where it lies, and when its handling began."""
+
+    command: Address
+    started_at: Moment
+
+
+def requestid(realm: str, subject: str, operation: str, body: bytes) -> str:
+    """The same write has the same id for ever; a changed body has another."""
+    identity = "\n".join((realm, subject, operation)).encode() + b"\n" + body
+    return hashlib.sha256(identity).hexdigest()[:REQUESTID_CHARACTERS]

@@ -1,0 +1,63 @@
+"""Stores in Metronome what QuickBooks answered: which customer, and which item, so that the next invoice says it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from models.outcomes import Outcome
+from models.record import Record
+
+from .delivery import Claims, Delivered
+from .failures import Doubtful, NotFound, Refused, TokenRefused, Wait
+from .mappings import DEFAULT_ITEM
+from .persistence import Patience
+
+log = structlog.get_logger()
+
+
+class CustomFields(Protocol):
+    async def set_custom_field(self, entity: str, entity_id: str, key: str, value: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class WriteBack:
+    metronome: CustomFields
+    patience: Patience
+    customers: bool
+    items: bool
+
+
+FIELDS = {"customer": ("customer", "qbo_customer_id"), "item": ("contract_product", "qbo_item_id")}
+"""Our subjects, with Metronome's entity and the custom field (facts/metronome.md §2)."""
+
+
+def claims(outcome: Outcome) -> Claims:
+    return Claims(establishes=frozenset({(outcome.realm, outcome.subject)}))
+
+
+async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Sequence[Record]:
+    """Sets one custom field for a newly found or created customer or item; repeating it changes nothing.
+
+    Money does not wait for this: what Metronome will not take is logged with its remedy, and left.
+    """
+    outcome = delivered.record
+    subject, _, subject_id = outcome.subject.partition("/")
+    wanted = {"customer": into.customers, "item": into.items and subject_id != DEFAULT_ITEM}
+    if outcome.result not in ("found", "created") or not wanted.get(subject) or outcome.qbo_id is None:
+        return []
+    entity, key = FIELDS[subject]
+    tries = into.patience.begin()
+    while True:
+        try:
+            await into.metronome.set_custom_field(entity, subject_id, key, outcome.qbo_id)
+            return []
+        except (Refused, NotFound) as failure:
+            log.error(
+                "write_back_refused", entity=entity, id=subject_id, reason=str(failure), remedy="metronome-qbo setup"
+            )
+            return []
+        except (Wait, Doubtful, TokenRefused) as failure:
+            log.warning("metronome_waits", entity=entity, id=subject_id, reason=str(failure))
+            await tries.pause(failure)

@@ -1,0 +1,98 @@
+"""What is to be done in QuickBooks: one command, one write, one outcome.
+
+A command refers to customers and items by their Metronome ids; the sink resolves them from the tables when it
+executes. `facts` is the address of the record that the command was decided from (None: an operator's command).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .document import CustomerNeed, Document, ItemNeed
+from .record import Address, Moment, Record
+
+
+class _Command(Record):
+    realm: str
+    facts: Address | None = None
+    received_at: Moment | None = None
+
+
+class EnsureCustomer(_Command):
+    """Have a QuickBooks customer for this Metronome customer: find it by name, or create it."""
+
+    type: Literal["EnsureCustomer"] = "EnsureCustomer"
+    customer: CustomerNeed
+    currency: str
+
+
+class EnsureItem(_Command):
+    """Have a QuickBooks item for this Metronome product: find it by name, or create it."""
+
+    type: Literal["EnsureItem"] = "EnsureItem"
+    item: ItemNeed
+
+
+class PostInvoice(_Command):
+    """Have exactly this document in the books: create it, or update in place what is there."""
+
+    type: Literal["PostInvoice"] = "PostInvoice"
+    invoice_id: str
+    document: Document
+
+
+class VoidInvoice(_Command):
+    """Metronome voided the invoice: void its document, if one was posted."""
+
+    type: Literal["VoidInvoice"] = "VoidInvoice"
+    invoice_id: str
+    reason: str
+
+
+class DeclineInvoice(_Command):
+    """Post nothing for this invoice, and say why: skipped by a policy, or refused by a rule."""
+
+    type: Literal["DeclineInvoice"] = "DeclineInvoice"
+    invoice_id: str
+    decision: Literal["skipped", "refused"]
+    rule: str
+    reason: str
+
+
+class SetCustomerMapping(_Command):
+    """An operator says which QuickBooks customer a Metronome customer is."""
+
+    type: Literal["SetCustomerMapping"] = "SetCustomerMapping"
+    customer_id: str
+    qbo_id: str
+    name: str = ""
+
+
+class SetItemMapping(_Command):
+    """An operator says which QuickBooks item a Metronome product is; product `*` is the default item."""
+
+    type: Literal["SetItemMapping"] = "SetItemMapping"
+    product_id: str
+    qbo_id: str
+    name: str = ""
+
+
+InvoiceCommand = PostInvoice | VoidInvoice | DeclineInvoice
+Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping
+
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+
+
+def subject_of(command: Command) -> str:
+    """What the command is about, as `invoice/<id>`, `customer/<id>` or `item/<id>`."""
+    match command:
+        case PostInvoice() | VoidInvoice() | DeclineInvoice():
+            return f"invoice/{command.invoice_id}"
+        case EnsureCustomer():
+            return f"customer/{command.customer.customer_id}"
+        case SetCustomerMapping():
+            return f"customer/{command.customer_id}"
+        case EnsureItem():
+            return f"item/{command.item.product_id or '*'}"
+        case SetItemMapping():
+            return f"item/{command.product_id}"

@@ -1,0 +1,106 @@
+"""The rows of the tables, and the one fold that moves an invoice from state to state."""
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from .document import Kind
+from .outcomes import ErrorFacts
+from .record import Address, Moment, Record, Value
+
+State = Literal[
+    "received", "enriched", "commanded", "attempting", "posted", "updated", "voided", "skipped", "parked", "refused",
+    "uncertain",
+]  # fmt: skip
+
+_RETRY: frozenset[State] = frozenset({"commanded", "attempting", "skipped", "refused", "parked", "uncertain", "voided"})
+
+LEGAL_MOVES: dict[State, frozenset[State]] = {
+    "received": frozenset({"received", "enriched"}),
+    "enriched": frozenset({"enriched", "commanded"}),
+    "commanded": _RETRY,
+    "attempting": frozenset({"attempting", "posted", "updated", "voided", "refused", "parked", "uncertain"}),
+    "posted": frozenset({"commanded", "attempting", "posted", "voided"}),
+    "updated": frozenset({"commanded", "attempting", "updated", "voided"}),
+    "voided": frozenset({"commanded", "attempting", "voided"}),
+    "skipped": _RETRY,
+    "parked": _RETRY,
+    "refused": _RETRY,
+    # Left only by proof: a look-up (which makes it an attempt again) or the document itself.
+    "uncertain": frozenset({"attempting", "uncertain", "posted", "updated", "voided"}),
+}
+
+
+class IllegalMove(Exception):
+    """An invoice was about to move between two states that have no way between them: a bug, never data."""
+
+
+class Attempt(Value):
+    """A write that was about to leave: recorded, and confirmed by the broker, before its first byte.
+
+    `content_hash` is the document's, `doc_number` the number under which to look for it.
+    """
+
+    requestid: str
+    operation: Literal["create", "update", "void"]
+    kind: Kind
+    content_hash: str
+    doc_number: str
+    at: Moment
+
+
+class LedgerEntry(Record):
+    """An invoice in the books: what is there now, and what was last tried."""
+
+    type: Literal["LedgerEntry"] = "LedgerEntry"
+    realm: str
+    invoice_id: str
+    state: State
+    content_hash: str | None = None
+    kind: Kind | None = None
+    qbo_id: str | None = None
+    sync_token: str | None = None
+    doc_number: str | None = None
+    total: Decimal | None = None
+    currency: str | None = None
+    attempts: int = 0
+    attempt: Attempt | None = None
+    waits_for: str | None = None
+    reason: str | None = None
+    error: ErrorFacts | None = None
+    facts: Address | None = None
+    command: Address | None = None
+    changed_at: Moment
+
+    @property
+    def in_books(self) -> bool:
+        """Whether a live document of this invoice is known to stand in QuickBooks."""
+        return self.qbo_id is not None and self.state != "voided"
+
+
+def move(entry: LedgerEntry, state: State, **changes: Any) -> LedgerEntry:
+    """The entry in its next state; raises IllegalMove when there is no such way."""
+    if state not in LEGAL_MOVES[entry.state]:
+        raise IllegalMove(f"invoice {entry.invoice_id} cannot go from {entry.state} to {state}")
+    moved: LedgerEntry = entry.replace(state=state, **changes)
+    return moved
+
+
+class CustomerMapping(Record):
+    type: Literal["CustomerMapping"] = "CustomerMapping"
+    realm: str
+    customer_id: str
+    qbo_id: str
+    name: str
+    currency: str | None = None
+    source: Literal["custom field", "matched", "created", "operator"]
+    since: Address
+
+
+class ItemMapping(Record):
+    type: Literal["ItemMapping"] = "ItemMapping"
+    realm: str
+    product_id: str
+    qbo_id: str
+    name: str
+    source: Literal["matched", "created", "operator"]
+    since: Address

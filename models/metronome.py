@@ -1,0 +1,133 @@
+"""Metronome's objects, in Metronome's words, as far as we read them (facts/metronome.md §1-§3).
+
+Unknown fields are ignored, since Metronome adds some without notice. Numbers must have been parsed with
+`models.money.parse_json`, so that they arrive as int or Decimal.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_float(number: object) -> object:
+    if isinstance(number, float):
+        raise ValueError("a float has lost digits; parse with models.money.parse_json")
+    return number
+
+
+Number = Annotated[Decimal, BeforeValidator(_no_float)]
+
+
+class Vendor(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Webhook(Vendor):
+    """The envelope of every webhook (§3.1). Only `invoice.finalized` is acted on."""
+
+    id: str | None = None
+    type: str
+
+
+class FinalizedProperties(Vendor):
+    invoice_id: str = Field(min_length=1, max_length=100)
+    customer_id: str = Field(min_length=1, max_length=100)
+    invoice_finalized_date: datetime | None = None
+
+
+class InvoiceFinalized(Vendor):
+    """The `invoice.finalized` webhook: which invoice, of which customer."""
+
+    id: str | None = None
+    type: Literal["invoice.finalized"]
+    properties: FinalizedProperties
+
+
+class CreditType(Vendor):
+    """The unit of an amount (§1.3): `name` says whether it counts cents."""
+
+    id: str
+    name: str
+
+
+class AppliedCommit(Vendor):
+    id: str
+    type: str
+
+
+class Tier(Vendor):
+    level: Number
+    starting_at: str | None = None
+    size: str | None = None
+
+
+class LineItem(Vendor):
+    """One line (§1.2). There is no line id."""
+
+    type: str
+    name: str
+    total: Number
+    credit_type: CreditType
+    quantity: Number | None = None
+    unit_price: Number | None = None
+    product_id: str | None = None
+    product_custom_fields: dict[str, str] | None = None
+    starting_at: datetime | None = None
+    ending_before: datetime | None = None
+    pricing_group_values: dict[str, str | None] | None = None
+    presentation_group_values: dict[str, str | None] | None = None
+    applied_commit_or_credit: AppliedCommit | None = None
+    tier: Tier | None = None
+    is_prorated: bool | None = None
+
+
+class Adjustment(Vendor):
+    """Money outside the lines, on invoices of legacy plans (§1.1)."""
+
+    name: str
+    total: Number
+    credit_type: CreditType
+
+
+class Payer(Vendor):
+    customer_id: str
+    contract_id: str | None = None
+
+
+class Invoice(Vendor):
+    """An invoice as `GET /v1/customers/{customer_id}/invoices/{invoice_id}` gives it (§1.1)."""
+
+    id: str
+    customer_id: str
+    credit_type: CreditType
+    line_items: list[LineItem]
+    status: str
+    total: Number
+    type: str
+    issued_at: datetime | None = None
+    start_timestamp: datetime | None = None
+    end_timestamp: datetime | None = None
+    contract_id: str | None = None
+    contract_custom_fields: dict[str, str] | None = None
+    customer_custom_fields: dict[str, str] | None = None
+    billable_status: str | None = None
+    net_payment_terms_days: Number | None = None
+    regenerated_from_invoice_id: str | None = None
+    payer: Payer | None = None
+    invoice_adjustments: list[Adjustment] | None = None
+    plan_name: str | None = None
+
+
+class Customer(Vendor):
+    id: str
+    name: str
+    custom_fields: dict[str, str] = {}
+
+
+class Contract(Vendor):
+    id: str
+    name: str | None = None
+    custom_fields: dict[str, str] = {}
+    net_payment_terms_days: Number | None = None

@@ -1,0 +1,70 @@
+"""Exact money: units, currencies, cents. Decimal from the first byte to the last; a float never comes near.
+
+Sources: facts/metronome.md §1.3 (units), facts/quickbooks.md §1.4 (precision and rounding).
+"""
+
+import json
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from typing import Any
+
+EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
+"""Enough digits that no product or sum of invoice figures is ever rounded on the way."""
+
+CENTS_SUFFIX = " (cents)"
+
+# The currencies that Metronome bills in, with their ISO 4217 exponents (facts/metronome.md §1.3).
+EXPONENTS = {
+    "USD": 2, "AUD": 2, "BRL": 2, "CAD": 2, "CHF": 2, "CZK": 2, "EUR": 2, "GBP": 2, "INR": 2, "MXN": 2,
+    "NGN": 2, "NOK": 2, "PLN": 2, "SEK": 2, "TRY": 2, "ZAR": 2, "NZD": 2, "SGD": 2,
+}  # fmt: skip
+
+
+class UnknownUnit(ValueError):
+    """The pricing unit is not a currency that we know; an unknown unit is refused, never guessed."""
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError."""
+    return json.loads(raw, parse_float=Decimal)
+
+
+class Unit:
+    """What the numbers of a Metronome amount mean: a currency, and how many of them make one of it."""
+
+    __slots__ = ("currency", "per_major")
+
+    def __init__(self, currency: str, per_major: int) -> None:
+        self.currency = currency
+        self.per_major = per_major
+
+    def major(self, amount: Decimal) -> Decimal:
+        """`amount` in whole units of the currency (dollars, not cents), exactly."""
+        return EXACT.divide(amount, Decimal(self.per_major)) if self.per_major != 1 else amount
+
+
+def unit_of(name: str) -> Unit:
+    """The unit called `name` by Metronome: "USD (cents)" counts cents, every other currency whole units.
+
+    Raises UnknownUnit for anything else, custom pricing units among it.
+    """
+    code, per_major = (name.removesuffix(CENTS_SUFFIX), 100) if name.endswith(CENTS_SUFFIX) else (name, 1)
+    if code not in EXPONENTS:
+        known = ", ".join(sorted(EXPONENTS))
+        raise UnknownUnit(f"unit {name!r} is not a known currency; known are {known}, and a code with '(cents)' behind")
+    return Unit(code, per_major)
+
+
+def quantum(currency: str) -> Decimal:
+    """The smallest amount of a currency: Decimal("0.01") for USD."""
+    return Decimal(1).scaleb(-EXPONENTS[currency])
+
+
+def round_half_up(amount: Decimal, step: Decimal) -> Decimal:
+    """`amount` to the nearest `step`, halves away from zero, as QuickBooks does (facts/quickbooks.md §1.4)."""
+    return amount.quantize(step, rounding=ROUND_HALF_UP, context=EXACT)
+
+
+def exact_sum(amounts: "list[Decimal]") -> Decimal:
+    """The sum with no rounding at any step."""
+    with localcontext(EXACT):
+        return sum(amounts, Decimal(0))

@@ -1,0 +1,57 @@
+"""What became of each command: one outcome per command, however often it was attempted."""
+
+from decimal import Decimal
+from typing import Literal
+
+from .document import Kind
+from .record import Address, Moment, Record, Value
+
+Result = Literal[
+    "posted", "updated", "unchanged", "voided", "skipped", "parked", "refused", "uncertain",
+    "found", "created", "mapped",
+]  # fmt: skip
+"""The first line is about invoices, the second about customers and items."""
+
+
+class ErrorFacts(Value):
+    """What QuickBooks said, with secrets removed."""
+
+    status: int | None = None
+    code: str | None = None
+    message: str = ""
+    detail: str = ""
+
+
+class Outcome(Record):
+    """The result of one command, with everything a person needs to believe it.
+
+    `subject` is `invoice/<id>`, `customer/<id>` or `item/<id>` (Metronome's ids); `reason` says why in a
+    sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in `currency`.
+    """
+
+    type: Literal["Outcome"] = "Outcome"
+    realm: str
+    subject: str
+    command_type: str
+    command: Address
+    result: Result
+    rule: str | None = None
+    reason: str | None = None
+    remedy: str | None = None
+    waits_for: str | None = None
+    kind: Kind | None = None
+    qbo_id: str | None = None
+    sync_token: str | None = None
+    doc_number: str | None = None
+    total: Decimal | None = None
+    currency: str | None = None
+    requestid: str | None = None
+    intuit_tid: str | None = None
+    adopted: bool = False
+    attempts: int = 0
+    name: str | None = None
+    error: ErrorFacts | None = None
+    facts: Address | None = None
+    received_at: Moment | None = None
+    started_at: Moment
+    finished_at: Moment

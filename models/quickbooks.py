@@ -1,0 +1,58 @@
+"""QuickBooks Online's objects, in Intuit's words, as far as we send or read them (facts/quickbooks.md §1-§2)."""
+
+from decimal import Decimal
+from typing import Any
+
+from .document import Document, Line
+
+MINOR_VERSION = 75
+
+ENTITY = {"invoice": "Invoice", "creditmemo": "CreditMemo"}
+"""The envelope's key for each kind of document."""
+
+QUERY_ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'"})
+
+
+def quoted(text: str) -> str:
+    """`text` as a literal of the query language: backslash escapes, not doubled quotes (§2.4, recorded)."""
+    return "'" + text.translate(QUERY_ESCAPES) + "'"
+
+
+def body_of(
+    document: Document, *, customer_ref: str, item_refs: list[str], doc_number: str, send_currency: bool = True
+) -> dict[str, Any]:
+    """The JSON object to POST. `item_refs` are the QuickBooks item ids, one for each line, in order.
+
+    A credit memo has the shape of an invoice without a due date (§1.5). CurrencyRef is needed when the company has
+    multicurrency on (§1.7).
+    """
+    body: dict[str, Any] = {
+        "CustomerRef": {"value": customer_ref},
+        "DocNumber": doc_number,
+        "TxnDate": document.txn_date.isoformat(),
+        "PrivateNote": document.private_note,
+        "CustomerMemo": {"value": document.customer_memo},
+        "Line": [_line(line, ref) for line, ref in zip(document.lines, item_refs, strict=True)],
+    }
+    if send_currency:
+        body["CurrencyRef"] = {"value": document.currency}
+    if document.kind == "invoice" and document.due_date is not None:
+        body["DueDate"] = document.due_date.isoformat()
+    return body
+
+
+def _line(line: Line, item_ref: str) -> dict[str, Any]:
+    detail: dict[str, Any] = {"ItemRef": {"value": item_ref}}
+    if line.quantity is not None and line.unit_price is not None:
+        detail |= {"Qty": line.quantity, "UnitPrice": line.unit_price}
+    return {
+        "Amount": line.amount,
+        "DetailType": "SalesItemLineDetail",
+        "Description": line.description,
+        "SalesItemLineDetail": detail,
+    }
+
+
+def plain_number(number: Decimal) -> str:
+    """A JSON number of the same value with no exponent: Decimal("1E+2") is 100."""
+    return format(number, "f")

@@ -1,0 +1,5 @@
+"""`python -m stream` is `metronome-qbo`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,281 @@
+"""The topology, on one screen: which agent reads which topic, with what, and where its records go."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import faust
+import mode
+from yarl import URL
+
+from agents import enrich, post, write_back
+from agents.connections import Connections, connections_agent
+from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event
+from agents.enrich import Enricher, Remembered, Routes
+from agents.limits import Limits, Pacer
+from agents.metronome_client import MetronomeClient
+from agents.oauth import IntuitOAuth
+from agents.persistence import Patience
+from agents.quickbooks_client import QuickBooksClient
+from agents.sink import Sink, Tables
+from agents.translate import translate
+from agents.transport import Transport
+from agents.write_back import WriteBack
+from models.commands import COMMANDS
+from models.events import ConnectionChanged, InvoiceEnriched
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
+from models.outcomes import Outcome
+from models.record import Address, Record
+
+from .encryption import TokenCipher
+from .names import topic_names
+from .settings import Settings
+from .tables import ChangelogTable, record_table, text_table
+
+T = TypeVar("T")
+DRAIN_SECONDS = 20
+"""How long a rebalance waits for what is in flight; what takes longer is repeated by the next owner."""
+
+
+class Topology:
+    """The Faust app and its deliveries; `start` and `stop` belong to `stream/worker.py`."""
+
+    def __init__(self, settings: Settings, transport: Transport, oauth: IntuitOAuth) -> None:
+        self.settings = settings
+        self.names = topic_names(settings)
+        self.app = _faust_app(settings)
+        self.deliveries: list[Delivery[Any]] = []
+        self._topics = {name: self._raw_topic(name) for name in self.names.all()}
+        self._build(transport, oauth)
+        self.app.on_partitions_revoked.connect(self._drain)
+
+    def _build(self, transport: Transport, oauth: IntuitOAuth) -> None:
+        settings, names = self.settings, self.names
+        partitions = settings.kafka.company_partitions
+        customers = record_table(self.app, "customers", CustomerMapping, partitions=partitions)
+        items = record_table(self.app, "items", ItemMapping, partitions=partitions)
+        invoices = record_table(self.app, "invoices", LedgerEntry, partitions=partitions)
+        doc_numbers = text_table(self.app, "doc_numbers", partitions=partitions)
+        tokens = record_table(self.app, "connections", ConnectionChanged, partitions=partitions)
+
+        async def record_attempt(key: str, entry: LedgerEntry) -> None:
+            invoices[key] = entry
+            await invoices.confirmed()
+
+        async def record_connection(change: ConnectionChanged) -> None:
+            await self.publish([change])
+            tokens[change.realm] = change
+            await tokens.confirmed()
+
+        async def publish_with_tables(records: Sequence[Record | DeadLetter]) -> None:
+            """An acknowledged command must never be ahead of the tables that it changed."""
+            await self.publish(records)
+            for table in (customers, items, invoices, doc_numbers, tokens):
+                await table.confirmed()
+
+        metronome = _metronome(settings, transport)
+        connections = Connections(
+            tokens,
+            oauth,
+            TokenCipher(settings.encryption_keys),
+            record_connection,
+            time.time,
+            settings.quickbooks.refresh_before_seconds,
+        )
+        sink = Sink(
+            books=_quickbooks(settings, transport, connections),
+            tables=Tables(customers, items, invoices, doc_numbers, record_attempt),
+            policy_of=settings.policy_of,
+            patience=_patience(settings.quickbooks.patience_seconds, settings.quickbooks.backoff_max_seconds),
+            now=_now,
+        )
+        enricher = _enricher(settings, metronome)
+        into = WriteBack(
+            metronome, enricher.patience, settings.metronome.write_back_customers, settings.metronome.write_back_items
+        )
+
+        async def translated(facts: Delivered[InvoiceEnriched]) -> Sequence[Record]:
+            return translate(facts.record, facts.at, policy=settings.policy_of(facts.record.realm))
+
+        async def connected(change: Delivered[ConnectionChanged]) -> Sequence[Record]:
+            return await connections_agent(change.record, table=tokens)
+
+        agent, by_id = self._agent, _claim_of
+        agent("enrich", names.webhooks, enrich.read_webhook, partial(enrich.enrich, enricher=enricher), enrich.claims)
+        agent("translate", names.invoices, InvoiceEnriched.model_validate_json, translated, by_id("invoice_id"))
+        agent(
+            "post",
+            names.commands,
+            COMMANDS.validate_json,
+            partial(post.post, sink=sink),
+            post.claims,
+            publish_with_tables,
+        )
+        agent(
+            "write-back",
+            names.outcomes,
+            Outcome.model_validate_json,
+            partial(write_back.write_back, into=into),
+            write_back.claims,
+        )
+        agent(
+            "connections",
+            names.connections,
+            ConnectionChanged.model_validate_json,
+            connected,
+            by_id("realm"),
+            publish_with_tables,
+        )
+
+    def _agent(
+        self,
+        name: str,
+        topic: str,
+        decode: Callable[[bytes], T],
+        handle: Callable[[Delivered[T]], Awaitable[Sequence[Record]]],
+        claims: Callable[[T], Claims],
+        publish: Any = None,
+    ) -> None:
+        worker = self.settings.worker
+        delivery = Delivery(
+            name,
+            decode=decode,
+            handle=handle,
+            claims=claims,
+            publish=publish or self.publish,
+            in_flight_max=worker.in_flight_max,
+            dead_letters_in_a_row_max=worker.dead_letters_in_a_row_max,
+        )
+        self.deliveries.append(delivery)
+
+        async def run(stream: faust.StreamT[bytes]) -> None:
+            await delivery.run(events_of(stream))
+
+        self.app.agent(self._topics[topic], name=name)(run)
+
+    async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+        """Send the records in order; returns when the broker has confirmed each."""
+        sent = [await self._send(record) for record in records]
+        for confirmation in sent:
+            await confirmation
+
+    async def _send(self, record: Record | DeadLetter) -> Awaitable[Any]:
+        if isinstance(record, DeadLetter):
+            topic = self._topics[self.names.deadletters]
+            return await topic.send(key=record.key, value=record.value, headers=record.headers)  # type: ignore[no-any-return]
+        topic = self._topics[self._topic_of(record)]
+        realm: str = record.realm  # type: ignore[attr-defined]
+        return await topic.send(key=realm.encode(), value=record.encode())  # type: ignore[no-any-return]
+
+    def _topic_of(self, record: Record) -> str:
+        match record:
+            case InvoiceEnriched():
+                return self.names.invoices
+            case Outcome():
+                return self.names.outcomes
+            case ConnectionChanged():
+                return self.names.connections
+            case _:
+                return self.names.commands
+
+    def _raw_topic(self, name: str) -> Any:
+        return self.app.topic(name, key_type=bytes, value_type=bytes)
+
+    async def _drain(self, app: faust.App, revoked: Any, **_: Any) -> None:
+        """Before partitions go to another worker: let what is in flight reach its end, within a bound."""
+        for delivery in self.deliveries:
+            await delivery.drain(DRAIN_SECONDS)
+
+
+async def events_of(stream: faust.StreamT[bytes]) -> AsyncIterator[Event]:
+    """Faust's events as delivery knows them, acknowledged only by hand."""
+    async for event in stream.noack().events():
+        message = event.message
+        yield Event(
+            key=message.key,
+            value=message.value,
+            headers={name: _bytes(value) for name, value in event.headers.items()},
+            at=Address(topic=message.topic, partition=message.partition, offset=message.offset),
+            timestamp=datetime.fromtimestamp(message.timestamp, UTC),
+            ack=event.ack,
+        )
+
+
+def _bytes(value: bytes | str | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+def _claim_of(field: str) -> Callable[[Any], Claims]:
+    return lambda record: Claims(establishes=frozenset({getattr(record, field)}))
+
+
+def _faust_app(settings: Settings) -> faust.App:
+    worker, kafka = settings.worker, settings.kafka
+    assert kafka.bootstrap_servers is not None
+    return faust.App(
+        settings.app_id,
+        broker=[URL(f"kafka://{server.strip()}") for server in kafka.bootstrap_servers.split(",")],
+        autodiscover=False,
+        agent_supervisor=mode.CrashingSupervisor,  # a bug stops the worker; going on would skip what it had not done
+        broker_session_timeout=worker.session_timeout_seconds,
+        broker_heartbeat_interval=max(1, worker.session_timeout_seconds // 5),
+        broker_request_timeout=max(90, worker.session_timeout_seconds + 10),
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        key_serializer="raw",  # agents/delivery.py and stream/tables.py decode, so that no bytes are ever lost
+        value_serializer="raw",
+        datadir=str(Path(worker.data_directory).absolute()),
+        logging_config={"version": 1, "disable_existing_loggers": False},
+        store=worker.store,
+        stream_processing_timeout=settings.quickbooks.patience_seconds + 60,
+        topic_allow_declare=False,  # stream/topics.py declares every topic before the app starts
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        Table=ChangelogTable,
+    )
+
+
+def _metronome(settings: Settings, transport: Transport) -> MetronomeClient:
+    assert settings.metronome.token is not None
+    return MetronomeClient(
+        transport,
+        settings.metronome.url,
+        settings.metronome.token.get_secret_value(),
+        timeout_seconds=settings.metronome.timeout_seconds,
+    )
+
+
+def _quickbooks(settings: Settings, transport: Transport, connections: Connections) -> QuickBooksClient:
+    quickbooks = settings.quickbooks
+    limits = Limits(
+        quickbooks.requests_per_second,
+        quickbooks.requests_per_minute,
+        quickbooks.in_flight_max,
+        quickbooks.throttled_wait_seconds,
+    )
+    pacer = Pacer(limits, monotonic=time.monotonic)
+    return QuickBooksClient(transport, quickbooks.url, connections, pacer, timeout_seconds=quickbooks.timeout_seconds)
+
+
+def _enricher(settings: Settings, metronome: MetronomeClient) -> Enricher:
+    ours, routing = settings.metronome, settings.routing
+    return Enricher(
+        metronome=metronome,
+        routes=Routes(routing.customer_field, routing.by_currency, routing.default_realm),
+        patience=_patience(ours.patience_seconds, ours.backoff_max_seconds),
+        customers=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
+        contracts=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
+        now=_now,
+    )
+
+
+def _patience(patience_seconds: float, backoff_max_seconds: float) -> Patience:
+    return Patience(patience_seconds, backoff_max_seconds, time.monotonic)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,34 @@
+"""`metronome-qbo worker`: the agents."""
+
+import asyncio
+
+from stream import logs
+from stream.topics import BrokerUnreachable, TopicMisfit
+from stream.worker import WorkerCrashed, run_worker
+
+from .common import Config, clear_errors, load_settings, out
+
+REQUIRED = (
+    "kafka.bootstrap_servers",
+    "metronome.token",
+    "quickbooks.client_id",
+    "quickbooks.client_secret",
+    "encryption_keys",
+)
+
+
+def worker(config: Config = None) -> None:
+    """Run the agents: enrich, translate, post, write-back and connections.
+
+    Start as many as there is work for; each takes its share of the companies. Ends cleanly on SIGTERM.
+
+    Examples:
+
+      metronome-qbo worker
+
+      metronome-qbo worker --config /etc/metronome-qbo.toml
+    """
+    settings = load_settings(config, *REQUIRED)
+    logs.configure(settings)
+    with clear_errors(BrokerUnreachable, TopicMisfit, WorkerCrashed, OSError):
+        asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))

@@ -1,0 +1,43 @@
+"""What a generated world consists of: Metronome's objects, and the QuickBooks entries that their custom fields name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stream.sandbox.http import Json
+
+USD = {"id": "2714e483-4ff1-48e4-9e25-ac732e8f24f2", "name": "USD (cents)"}
+EUR = {"id": "58f0be15-cc47-4220-bdaf-072ab0e44f96", "name": "EUR"}
+GBP = {"id": "0f99b795-a801-4653-ad4b-b99922be625d", "name": "GBP"}
+AGENT_CREDITS = {"id": "4738fad1-6f9b-507e-9609-3f357812b281", "name": "Agent Credits"}
+
+
+@dataclass(frozen=True, slots=True)
+class QuickBooksEntry:
+    """A customer or item that the QuickBooks books must hold because a custom field names its id."""
+
+    id: str
+    name: str
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Objects as Metronome's API shows them; numbers are int or Decimal. Invoices carry no custom fields of their
+    customer, contract or products: the server adds those of the moment when it is asked."""
+
+    customers: tuple[Json, ...] = ()
+    products: tuple[Json, ...] = ()
+    contracts: tuple[Json, ...] = ()
+    invoices: tuple[Json, ...] = ()
+    custom_field_keys: tuple[tuple[str, str], ...] = ()
+    quickbooks_customers: tuple[QuickBooksEntry, ...] = ()
+    quickbooks_items: tuple[QuickBooksEntry, ...] = ()
+    credit_types: tuple[Json, ...] = field(
+        default=(
+            {**USD, "is_currency": True},
+            {**EUR, "is_currency": True},
+            {**GBP, "is_currency": True},
+            {**AGENT_CREDITS, "is_currency": False},
+        )
+    )

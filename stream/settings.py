@@ -1,0 +1,260 @@
+"""Every setting, in one place: a TOML file, then the environment over it, validated once at start.
+
+The file is `metronome-qbo.toml` in the working directory, or the one that `--config` or METRONOME_QBO_CONFIG
+names. Environment variables start with METRONOME_QBO_ and nest with two underscores, as in
+METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS. Secrets belong in the environment.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from models.policy import Policy
+
+CONFIG_VARIABLE = "METRONOME_QBO_CONFIG"
+CONFIG_FILE = "metronome-qbo.toml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(Section):
+    bootstrap_servers: str | None = Field(None, description="host:port of the brokers, comma separated")
+    embedded: bool = Field(
+        False,
+        description="the address is the in-memory broker of `demo`, which cannot create topics; never in production",
+    )
+    topic_prefix: str = Field("", pattern=r"^[a-zA-Z0-9._-]*$", description="put before every topic name")
+    webhook_partitions: int = Field(8, ge=1, le=1000, description="partitions of the webhook and dead letter topics")
+    company_partitions: int = Field(8, ge=1, le=1000, description="partitions of all topics keyed by realm")
+    replication_factor: int = Field(1, ge=1, le=9, description="copies of each topic we create")
+    dead_letter_retention_days: int = Field(365, ge=1, description="how long dead letters are kept")
+    timeout_seconds: int = Field(30, ge=1, description="longest wait for the brokers at start, and for one send")
+
+
+class Metronome(Section):
+    url: str = Field("https://api.metronome.com", description="base URL of the API")
+    token: SecretStr | None = Field(None, description="API token")
+    webhook_secrets: tuple[SecretStr, ...] = Field((), description="webhook secrets; several while one is rotated")
+    timeout_seconds: int = Field(30, ge=1, description="longest wait for one answer")
+    patience_seconds: int = Field(
+        21_600, ge=1, description="how long one event waits for Metronome to recover before it becomes a dead letter"
+    )
+    backoff_max_seconds: int = Field(60, ge=1, description="longest pause between two attempts")
+    cache_seconds: int = Field(300, ge=0, description="how long contract and customer names are remembered")
+    cache_entries_max: int = Field(10_000, ge=1, description="how many contracts and customers are remembered")
+    write_back_customers: bool = Field(True, description="store qbo_customer_id on the Metronome customer")
+    write_back_items: bool = Field(False, description="store qbo_item_id on the Metronome product")
+
+
+class QuickBooks(Section):
+    url: str = Field("https://quickbooks.api.intuit.com", description="base URL of the API")
+    authorize_url: str = Field("https://appcenter.intuit.com/connect/oauth2", description="OAuth authorize page")
+    token_url: str = Field("https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer", description="OAuth tokens")
+    client_id: str | None = Field(None, description="OAuth client id of the Intuit app")
+    client_secret: SecretStr | None = Field(None, description="OAuth client secret of the Intuit app")
+    redirect_uri: str = Field(
+        "http://localhost:8585/callback", description="where Intuit sends the browser back; as registered with the app"
+    )
+    timeout_seconds: int = Field(130, ge=1, description="longest wait for one answer; QuickBooks may run 120 s")
+    requests_per_second: int = Field(10, ge=1, description="per company")
+    requests_per_minute: int = Field(500, ge=1, description="per company; lower it when other apps share the company")
+    in_flight_max: int = Field(10, ge=1, description="requests at a time per company")
+    throttled_wait_seconds: int = Field(60, ge=0, description="how long a company waits after a 429")
+    patience_seconds: int = Field(
+        600, ge=1, description="how long one command is attempted before it is parked, or uncertain"
+    )
+    backoff_max_seconds: int = Field(30, ge=1, description="longest pause between two attempts")
+    refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
+
+
+class Routing(Section):
+    """Which company an invoice belongs to: the first of these rules that says something."""
+
+    customer_field: str = Field("qbo_realm_id", description="custom field of the Metronome customer with a realm id")
+    by_currency: dict[str, str] = Field({}, description="realm id for each currency code")
+    default_realm: str | None = Field(None, description="realm id for everything else")
+
+
+class Receiver(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    body_bytes_max: int = Field(1_048_576, ge=1, description="largest webhook body")
+    window_seconds: int = Field(300, ge=1, description="how far the signed date may be from now")
+    publish_timeout_seconds: int = Field(10, ge=1, description="longest wait for the broker before we answer 503")
+
+
+class Worker(Section):
+    in_flight_max: int = Field(64, ge=1, description="records in flight per agent")
+    dead_letters_in_a_row_max: int = Field(
+        20, ge=1, description="an agent that makes this many dead letters in a row stops the worker"
+    )
+    store: str = Field("memory://", description="table storage: memory:// or rocksdb://?driver=rocksdict")
+    data_directory: Path = Field(Path("var/worker"), description="where a RocksDB store lives")
+    session_timeout_seconds: int = Field(60, ge=6, description="a silent worker loses its partitions after this")
+    shutdown_timeout_seconds: int = Field(8, ge=1, description="after SIGTERM, the process ends within this")
+    hosts_receiver: bool = Field(False, description="whether the worker serves the webhook endpoint too")
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(6066, ge=0, le=65535, description="port of the worker's own health page")
+
+
+class Web(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8081, ge=0, le=65535)
+    index: Path = Field(Path("var/index.sqlite"), description="the disposable index; delete it and it comes back")
+    page_rows: int = Field(50, ge=1, le=1000, description="rows on a page")
+
+
+class Logging(Section):
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="METRONOME_QBO_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    environment: Literal["sandbox", "production"] = Field(
+        "sandbox", description="production refuses the embedded broker and the simulators"
+    )
+    app_id: str = Field("metronome-qbo", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group and changelog name")
+    encryption_keys: tuple[SecretStr, ...] = Field(
+        (), description="Fernet keys for stored tokens; the first encrypts, all decrypt (`metronome-qbo key` makes one)"
+    )
+    kafka: Kafka = Kafka()
+    metronome: Metronome = Metronome()
+    quickbooks: QuickBooks = QuickBooks()
+    routing: Routing = Routing()
+    policy: Policy = Policy()
+    policies: dict[str, Policy] = Field({}, description="another policy, whole, for single realms")
+    receiver: Receiver = Receiver()
+    worker: Worker = Worker()
+    web: Web = Web()
+    logging: Logging = Logging()
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            try:
+                Fernet(key.get_secret_value().encode())
+            except ValueError:
+                raise ValueError("not a Fernet key; make one with `metronome-qbo key`") from None
+        return keys
+
+    @field_validator("policy", "policies")
+    @classmethod
+    def _know_their_zones(cls, value: Any) -> Any:
+        for policy in value.values() if isinstance(value, dict) else [value]:
+            try:
+                ZoneInfo(policy.time_zone)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise ValueError(f"time_zone {policy.time_zone!r} is not an IANA zone, such as Europe/Berlin") from None
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+    def policy_of(self, realm: str) -> Policy:
+        return self.policies.get(realm, self.policy)
+
+
+class SettingsError(Exception):
+    """The settings do not hold; the message names each key, its problem and an example."""
+
+
+class SettingMissing(SettingsError):
+    """A command needs a setting that nobody made."""
+
+
+def load(config: Path | None = None) -> Settings:
+    """The effective settings; raises SettingsError that names every bad key."""
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError(f"--config {config}: no such file")
+        os.environ[CONFIG_VARIABLE] = str(config)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problems(error))) from None
+    except ValueError as error:  # tomllib: not TOML at all
+        raise SettingsError(f"{_config_file()}: {error}") from None
+    _refuse_embedded_production(settings)
+    return settings
+
+
+def _config_file() -> Path:
+    return Path(os.environ.get(CONFIG_VARIABLE, CONFIG_FILE))
+
+
+def _refuse_embedded_production(settings: Settings) -> None:
+    if settings.environment == "production" and (settings.kafka.embedded or settings.kafka.bootstrap_servers is None):
+        raise SettingsError(
+            "kafka.bootstrap_servers: production needs a real broker, the embedded one forgets everything; "
+            "set it, for example METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=kafka:9092"
+        )
+
+
+EXAMPLES = {
+    "kafka.bootstrap_servers": "localhost:9092",
+    "metronome.token": "METRONOME_QBO_METRONOME__TOKEN=… in the environment",
+    "metronome.webhook_secrets": """METRONOME_QBO_METRONOME__WEBHOOK_SECRETS='["…"]' in the environment""",
+    "quickbooks.client_id": "METRONOME_QBO_QUICKBOOKS__CLIENT_ID=… in the environment",
+    "quickbooks.client_secret": "METRONOME_QBO_QUICKBOOKS__CLIENT_SECRET=… in the environment",
+    "encryption_keys": """METRONOME_QBO_ENCRYPTION_KEYS='["<output of metronome-qbo key>"]' in the environment""",
+    "routing.default_realm": 'default_realm = "9341452812345678"',
+}
+
+
+def _problems(error: ValidationError) -> Sequence[str]:
+    return [_problem(item) for item in error.errors(include_url=False, include_input=False)]
+
+
+def _problem(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = "no such setting; `metronome-qbo config` lists them all"
+    example = EXAMPLES.get(key) or _default_of(item["loc"])
+    return f"{key}: {message}" + (f" (for example {example})" if example else "")
+
+
+def _default_of(location: Sequence[int | str]) -> str | None:
+    fields: Any = Settings.model_fields
+    field = None
+    for part in location:
+        field = fields.get(part)
+        if field is None:
+            return None
+        fields = getattr(field.annotation, "model_fields", {})
+    default = None if field is None else field.default
+    return None if default is None or isinstance(default, BaseModel | tuple | dict) else repr(default)
+
+
+def required(settings: Settings, *keys: str) -> None:
+    """Raises SettingMissing that names each of the dotted `keys` that is not set, with an example."""
+    missing = []
+    for key in keys:
+        value: Any = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        if value is None or value == ():
+            missing.append(f"{key}: not set; for example {EXAMPLES.get(key, '…')}")
+    if missing:
+        raise SettingMissing("\n".join(missing))

@@ -1,0 +1,136 @@
+"""Runs the topology in one process: declares topics, starts Faust, serves health, and ends when asked to."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from agents.oauth import IntuitOAuth
+from agents.transport import AiohttpTransport
+
+from .app import Topology
+from .names import topic_names
+from .receiver import PATH, WebhookPublisher, create_receiver
+from .settings import Settings
+from .prepare import prepare_topics
+
+log = structlog.get_logger()
+
+HEALTH_PATH = "/healthz"
+CONNECTIONS_PER_HOST_MAX = 100
+
+
+class WorkerCrashed(Exception):
+    """The worker stopped because of a fault that it must not go on past; start it again when that is mended."""
+
+
+async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Runs until SIGTERM or SIGINT. `ready` gets one line when the tables are recovered.
+
+    Raises WorkerCrashed, BrokerUnreachable, TopicMisfit, or OSError when a port is taken.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _stop_within, settings, stopping)
+    settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
+    await prepare_topics(settings)
+    connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
+        topology = _topology(settings, session)
+        app = topology.app
+        app.finalize()
+        async with _served(settings, topology) as address:
+            try:
+                await app.start()
+                started = asyncio.create_task(app.tables.wait_until_recovery_completed())
+                stopped = asyncio.create_task(stopping.wait())
+                crashed = asyncio.create_task(_until_crashed(app))
+                await asyncio.wait({started, stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+                if started.done() and not crashed.done() and not stopping.is_set():
+                    ready(f"worker ready, health on {address}{HEALTH_PATH}")
+                    await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (started, stopped, crashed):
+                    task.cancel()
+            finally:
+                reason = app.crash_reason
+                await app.stop()
+    if reason is not None:
+        raise WorkerCrashed(f"{type(reason).__name__}: {reason}") from reason
+
+
+def _topology(settings: Settings, session: aiohttp.ClientSession) -> Topology:
+    transport = AiohttpTransport(session)
+    quickbooks = settings.quickbooks
+    assert quickbooks.client_id is not None
+    assert quickbooks.client_secret is not None
+    oauth = IntuitOAuth(
+        transport,
+        quickbooks.token_url,
+        quickbooks.client_id,
+        quickbooks.client_secret.get_secret_value(),
+        quickbooks.timeout_seconds,
+    )
+    return Topology(settings, transport, oauth)
+
+
+async def _until_crashed(app: object) -> None:
+    while getattr(app, "crash_reason", None) is None:
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def _served(settings: Settings, topology: Topology) -> AsyncIterator[str]:
+    """The health page, and the webhook endpoint when `worker.hosts_receiver` says so."""
+    publisher = None
+    if settings.worker.hosts_receiver:
+        publisher = WebhookPublisher(settings, topic_names(settings).webhooks, _nothing)
+        application = create_receiver(settings, publisher.publish)
+        host, port = settings.receiver.host, settings.receiver.port
+    else:
+        application = web.Application()
+        application.router.add_get(HEALTH_PATH, lambda _: _health(topology))
+        host, port = settings.worker.health_host, settings.worker.health_port
+    publishing = asyncio.create_task(publisher.run()) if publisher else None
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        address = f"http://{host}:{runner.addresses[0][1]}"
+        if publisher:
+            log.info("receiver_ready", url=address + PATH)
+        yield address
+    finally:
+        await runner.cleanup()
+        if publishing:
+            publishing.cancel()
+
+
+async def _nothing() -> None:
+    """The worker declared the topics already."""
+
+
+async def _health(topology: Topology) -> web.Response:
+    crashed = topology.app.crash_reason is not None
+    recovered = topology.app.tables.recovery.completed.is_set()
+    state = "crashed" if crashed else "working" if recovered else "recovering tables"
+    return web.json_response({"status": state}, status=503 if crashed else 200)
+
+
+def _stop_within(settings: Settings, stopping: asyncio.Event) -> None:
+    """Stop in good order; a worker whose send hangs is ended all the same, and repeats its work at the next start."""
+    stopping.set()
+    seconds = settings.worker.shutdown_timeout_seconds
+
+    def end() -> None:
+        log.warning("worker_ended_by_force", after_seconds=seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

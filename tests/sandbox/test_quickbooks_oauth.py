@@ -1,0 +1,138 @@
+"""The simulated OAuth server: connect, refresh with rotation, revoke."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from stream.sandbox.http import Answer, Request
+from stream.sandbox.quickbooks_oauth import OAuthServer
+from stream.sandbox.server import default_oauth
+from tests.sandbox.companies import Clock
+
+BACK = "http://localhost:9/callback"
+APP = {"client_id": default_oauth(1).client_id, "response_type": "code", "redirect_uri": BACK, "state": "s1"}
+
+
+class App:
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.settings = replace(default_oauth(1), **settings)
+        self.server = OAuthServer(self.settings, {"111": "One & Co", "222": "Two"}, self.clock, "1")
+
+    def send(self, method: str, path: str, body: bytes = b"", secret: str = "", **query: str) -> Answer:
+        basic = base64.b64encode(f"{self.settings.client_id}:{secret or self.settings.client_secret}".encode()).decode()
+        answer = self.server.answer(Request(method, path, query, {"authorization": f"Basic {basic}"}, body))
+        assert answer is not None
+        return answer
+
+    def token(self, secret: str = "", **form: str) -> tuple[int, dict[str, Any]]:
+        answer = self.send("POST", "/oauth2/v1/tokens/bearer", urlencode(form).encode(), secret)
+        return answer.status, json.loads(answer.body)
+
+    def refresh(self, value: str) -> tuple[int, dict[str, Any]]:
+        return self.token(grant_type="refresh_token", refresh_token=value)
+
+    def approve(self, **query: str) -> dict[str, str]:
+        answer = self.send("GET", "/connect/oauth2", **{**APP, "approve": "1", **query})
+        assert answer.status == 302, answer.body
+        assert answer.headers["Location"].startswith(BACK + "?")
+        return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["Location"]).query).items()}
+
+
+def test_approval_comes_back_with_code_state_and_realm_and_the_code_works_once() -> None:
+    app = App()
+    back = app.approve(realm_id="222")
+    assert (back["state"], back["realmId"]) == ("s1", "222")
+    form = {"grant_type": "authorization_code", "code": back["code"], "redirect_uri": BACK}
+    status, tokens = app.token(**form)
+    assert status == 200
+    assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 3600)
+    assert app.server.check(tokens["access_token"]) == ("good", "222")
+    assert app.token(**form) == (400, {"error": "invalid_grant", "error_description": "Invalid authorization code"})
+
+
+def test_a_code_is_bound_to_its_address_and_to_five_minutes() -> None:
+    app = App()
+    form = {"grant_type": "authorization_code", "code": app.approve()["code"], "redirect_uri": "http://elsewhere/"}
+    assert app.token(**form)[0] == 400
+    form = {"grant_type": "authorization_code", "code": app.approve()["code"], "redirect_uri": BACK}
+    app.clock.now += 301
+    assert app.token(**form)[0] == 400
+
+
+def test_without_approval_a_page_offers_each_company() -> None:
+    page = App().send("GET", "/connect/oauth2", **APP).body.decode()
+    assert "Connect One &amp; Co" in page
+    assert "realm_id=222" in page
+
+
+def test_authorize_refuses_an_unknown_client_company_or_address() -> None:
+    app = App()
+    for wrong in ({"client_id": "other"}, {"redirect_uri": "javascript:1"}, {"realm_id": "333"}):
+        assert app.send("GET", "/connect/oauth2", **{**APP, "approve": "1", **wrong}).status == 400
+
+
+def test_the_refresh_token_changes_and_its_former_value_dies_at_once() -> None:
+    app = App()
+    first = app.server.connect("111").refresh_token
+    status, tokens = app.refresh(first)
+    assert status == 200
+    assert tokens["refresh_token"] != first
+    status, refused = app.refresh(first)
+    assert (status, refused["error"]) == (400, "invalid_grant")
+    assert app.refresh(tokens["refresh_token"])[0] == 200
+    assert app.server.refreshes == 2
+
+
+def test_the_refresh_token_may_keep_its_value_for_a_day() -> None:
+    app = App(rotate_after_seconds=86_400)
+    first = app.server.connect("111").refresh_token
+    assert app.refresh(first)[1]["refresh_token"] == first
+    app.clock.now += 86_401
+    assert app.refresh(first)[1]["refresh_token"] != first
+
+
+def test_reuse_of_a_former_value_can_revoke_the_grant() -> None:
+    app = App(reuse_revokes=True)
+    first = app.server.connect("111").refresh_token
+    tokens = app.refresh(first)[1]
+    app.refresh(first)
+    assert app.refresh(tokens["refresh_token"])[0] == 400
+    assert app.server.check(tokens["access_token"])[0] == "unknown"
+
+
+def test_an_access_token_expires_by_the_clock() -> None:
+    app = App(access_token_seconds=10)
+    token = next(iter(app.server.connect("111").access_tokens))
+    assert app.server.check(token)[0] == "good"
+    app.clock.now += 10
+    assert app.server.check(token)[0] == "expired"
+
+
+def test_a_wrong_secret_is_invalid_client() -> None:
+    assert App().token(secret="wrong", grant_type="refresh_token", refresh_token="x") == (
+        401,
+        {"error": "invalid_client"},
+    )
+
+
+def test_revoking_either_token_ends_both() -> None:
+    for which in ("access", "refresh"):
+        app = App()
+        grant = app.server.connect("111")
+        access = next(iter(grant.access_tokens))
+        body = json.dumps({"token": access if which == "access" else grant.refresh_token}).encode()
+        assert app.send("POST", "/v2/oauth2/tokens/revoke", body).status == 200
+        assert app.server.check(access)[0] == "unknown"
+        assert app.refresh(grant.refresh_token)[0] == 400
+
+
+def test_discovery_names_this_server() -> None:
+    request = Request("GET", "/.well-known/openid_configuration", {}, {"host": "localhost:5"}, b"")
+    answer = App().server.answer(request)
+    assert answer is not None
+    assert json.loads(answer.body)["token_endpoint"] == "http://localhost:5/oauth2/v1/tokens/bearer"

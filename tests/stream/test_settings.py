@@ -1,0 +1,110 @@
+"""Bad settings: the error names the key, its problem and an example. Good ones: file first, environment over it."""
+
+import pytest
+from cryptography.fernet import Fernet
+
+from stream.settings import SettingMissing, Settings, SettingsError, load, required
+
+
+@pytest.fixture(autouse=True)
+def no_other_settings(monkeypatch, tmp_path):
+    """Neither a file in the working directory nor the developer's environment counts here."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("METRONOME_QBO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METRONOME_QBO_CONFIG", str(tmp_path / "metronome-qbo.toml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    return (tmp_path / "metronome-qbo.toml").write_text
+
+
+def test_without_anything_the_defaults_hold():
+    assert load() == Settings()
+    assert load().environment == "sandbox"
+
+
+def test_the_environment_wins_over_the_file(write, monkeypatch):
+    write('[kafka]\nbootstrap_servers = "file:9092"\ntopic_prefix = "a."')
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", "environment:9092")
+    assert load().kafka.bootstrap_servers == "environment:9092"
+    assert load().kafka.topic_prefix == "a."
+
+
+def test_lists_and_tables_are_json_in_the_environment(monkeypatch):
+    monkeypatch.setenv("METRONOME_QBO_METRONOME__WEBHOOK_SECRETS", '["one", "two"]')
+    monkeypatch.setenv("METRONOME_QBO_ROUTING__BY_CURRENCY", '{"EUR": "2"}')
+    settings = load()
+    assert [secret.get_secret_value() for secret in settings.metronome.webhook_secrets] == ["one", "two"]
+    assert settings.routing.by_currency == {"EUR": "2"}
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "problem", "example"),
+    [
+        ("[receiver]\nport = 99999", "receiver.port", "less than or equal to 65535", "8080"),
+        ('[receiver]\nport = "http"', "receiver.port", "valid integer", "8080"),
+        ('[kafka]\nbootstrap_server = "x"', "kafka.bootstrap_server", "no such setting", ""),
+        ("[nonsense]\na = 1", "nonsense", "no such setting", ""),
+        ('environment = "live"', "environment", "'sandbox' or 'production'", "'sandbox'"),
+        ('[policy]\ntime_zone = "Mars/Base"', "policy", "not an IANA zone", "Europe/Berlin"),
+        ('[policy]\nzero_total = "maybe"', "policy.zero_total", "'post' or 'skip'", "'post'"),
+        ('encryption_keys = ["short"]', "encryption_keys", "not a Fernet key", "metronome-qbo key"),
+        ('[kafka]\ntopic_prefix = "a b"', "kafka.topic_prefix", "pattern", "''"),
+        ("[kafka]\ntimeout_seconds = 0", "kafka.timeout_seconds", "greater than or equal to 1", "30"),
+    ],
+)
+def test_a_bad_setting_names_its_key_its_problem_and_an_example(write, toml, key, problem, example):
+    write(toml)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    message = str(caught.value)
+    assert message.startswith(key)
+    assert problem in message
+    assert example in message
+
+
+def test_every_bad_setting_is_named_at_once(write):
+    write("[receiver]\nport = 99999\n[web]\nport = 99999")
+    with pytest.raises(SettingsError, match=r"(?s)receiver\.port.*web\.port"):
+        load()
+
+
+def test_a_file_that_is_not_toml_is_named(write):
+    write("[receiver\n")
+    with pytest.raises(SettingsError, match=r"metronome-qbo\.toml"):
+        load()
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="no such file"):
+        load(tmp_path / "other.toml")
+
+
+def test_a_bad_secret_does_not_appear_in_the_error(write):
+    write('encryption_keys = ["my-secret-value"]\n[metronome]\ntoken = ["my-secret-value"]')
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "my-secret-value" not in str(caught.value)
+
+
+def test_production_refuses_the_embedded_broker(write):
+    write('environment = "production"')
+    with pytest.raises(SettingsError, match="kafka.bootstrap_servers: production needs a real broker"):
+        load()
+
+
+def test_a_missing_setting_that_a_command_needs_is_named_with_an_example():
+    with pytest.raises(SettingMissing) as caught:
+        required(Settings(), "kafka.bootstrap_servers", "encryption_keys", "environment")
+    assert "kafka.bootstrap_servers: not set; for example localhost:9092" in str(caught.value)
+    assert "encryption_keys: not set" in str(caught.value)
+    assert "environment: " not in str(caught.value)
+
+
+def test_what_is_set_is_not_missing(monkeypatch):
+    monkeypatch.setenv("METRONOME_QBO_ENCRYPTION_KEYS", f'["{Fernet.generate_key().decode()}"]')
+    required(load(), "encryption_keys", "quickbooks.url")
