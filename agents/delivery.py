@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequen
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -86,9 +86,9 @@ Handler = Callable[[Delivered[T]], Awaitable[Sequence[Record]]]
 class Delivery(Generic[T]):
     """Runs one handler over a stream of events.
 
-    `decode` turns a value's bytes into a record and raises ValueError when it cannot. At most `in_flight_max` records
-    are handled at a time; more stay in Kafka. After `dead_letters_in_a_row_max` dead letters with nothing handled in
-    between, `run` raises TooManyDeadLetters.
+    `decode` turns a value's bytes into a record, and raises when it cannot. At most `in_flight_max` records are
+    between their start and their acknowledgement; more stay in Kafka. After `dead_letters_in_a_row_max` dead letters
+    with nothing handled in between, `run` raises TooManyDeadLetters.
     """
 
     def __init__(
@@ -107,10 +107,11 @@ class Delivery(Generic[T]):
         self._handle = handle
         self._claims = claims
         self._publish = publish
-        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool]]] = asyncio.Queue(in_flight_max)
+        self._slots = asyncio.Semaphore(in_flight_max)
+        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool]]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._last: dict[Hashable, asyncio.Task[bool]] = {}
         self._dead_letters_in_a_row_max = dead_letters_in_a_row_max
-        self._failure: BaseException | None = None
 
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Handle events until they end, or until something breaks that is no record's fault."""
@@ -124,9 +125,8 @@ class Delivery(Generic[T]):
             else:
                 await acker
         finally:
-            for task in (reader, acker):
-                task.cancel()
-            await asyncio.gather(reader, acker, return_exceptions=True)
+            await _cancelled({reader, acker})
+            await _cancelled(self._tasks)
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Wait until nothing is in flight; False when that takes longer than the bound."""
@@ -142,6 +142,7 @@ class Delivery(Generic[T]):
 
     async def start(self, event: Event) -> None:
         """Begin to handle one event; waits while too many are in flight."""
+        await self._slots.acquire()
         record, why = self._decoded(event)
         claims = Claims() if why is not None else self._claims(record)  # type: ignore[arg-type]
         before = {self._last[resource] for resource in claims.establishes | claims.uses if resource in self._last}
@@ -149,15 +150,16 @@ class Delivery(Generic[T]):
         task = asyncio.create_task(self._process(event, record, why, before))
         for resource in claims.establishes:
             self._last[resource] = task
+        self._tasks.add(task)
         task.add_done_callback(lambda done: self._forget(claims.establishes, done))
-        await self._in_flight.put((event, task))
+        self._in_flight.put_nowait((event, task))
 
     def _decoded(self, event: Event) -> tuple[T | None, Exception | None]:
         try:
             if not event.value:
                 raise Unusable("the record has no value; a producer must put the webhook's JSON body there")
             return self._decode(event.value), None
-        except ValueError as error:
+        except Exception as error:  # decoding is pure: whatever it raises is the record's fault
             return None, error
 
     async def _process(
@@ -188,6 +190,7 @@ class Delivery(Generic[T]):
             handled = await task
             event.ack()
             self._in_flight.task_done()
+            self._slots.release()
             dead_letters = 0 if handled else dead_letters + 1
             if dead_letters >= self._dead_letters_in_a_row_max:
                 raise TooManyDeadLetters(
@@ -203,9 +206,18 @@ class Delivery(Generic[T]):
             await acker
 
     def _forget(self, resources: frozenset[Hashable], done: "asyncio.Task[bool]") -> None:
+        self._tasks.discard(done)
         for resource in resources:
             if self._last.get(resource) is done:
                 del self._last[resource]
+
+
+async def _cancelled(tasks: "set[asyncio.Task[Any]]") -> None:
+    """Cancels the tasks and returns when they have ended; what they raise was told before or no longer matters."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def dead_letter(event: Event, why: Exception, *, agent: str, stage: str) -> DeadLetter:

@@ -5,15 +5,16 @@ Before a write leaves, its attempt is recorded and confirmed by the broker. When
 same requestid. So it is safe whether QuickBooks remembers a requestid or not (facts/quickbooks.md §3.2, §3.3).
 """
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from models.commands import PostInvoice, VoidInvoice
-from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, DOC_NUMBER_PREFIX, Document, Kind, doc_number
+from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, Document, Kind, doc_number
 from models.ledger import Attempt, LedgerEntry, move
 from models.quickbooks import ENTITY, body_of, quoted
-from models.record import Address
 
 from .failures import (
     Doubtful,
@@ -29,7 +30,7 @@ from .failures import (
 from .mappings import customer_ref, item_ref
 from .persistence import Tries
 from .quickbooks_client import encode
-from .sink import Sink, requestid
+from .sink import Parked, Sink, requestid
 
 IDENTITY_LINE = "Metronome invoice {invoice_id}"
 """The first line of a PrivateNote: how a document is known as ours, whatever its number."""
@@ -46,43 +47,76 @@ class Written:
     attempts: int
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A document with its customer and items looked up: all that will stand in the books but its number.
+
+    `content_hash` tells whether the books hold it already. It is of what QuickBooks gets, so that an invoice whose
+    customer was merely mapped meanwhile is still the same, and one whose mapping was corrected is not.
+    """
+
+    customer: str
+    items: tuple[str, ...]
+    send_currency: bool
+    document: Document
+    content_hash: str
+
+    def body(self, number: str) -> dict[str, Any]:
+        return body_of(
+            self.document,
+            customer_ref=self.customer,
+            item_refs=list(self.items),
+            doc_number=number,
+            send_currency=self.send_currency,
+        )
+
+
+def resolve(command: PostInvoice, sink: Sink) -> Resolved:
+    """Looks up the document's customer and each line's item. Raises Parked when one is not known."""
+    document, realm = command.document, command.realm
+    customer = customer_ref(realm, document.customer, sink.tables.customers)
+    items = tuple(item_ref(realm, line.item, sink.tables.items) for line in document.lines)
+    resolved = Resolved(customer, items, sink.policy_of(realm).send_currency, document, "")
+    return replace(resolved, content_hash=hashlib.sha256(encode(resolved.body(""))).hexdigest())
+
+
 async def post_document(
-    command: PostInvoice, entry: LedgerEntry, customer: str, items: list[str], sink: Sink, tries: Tries
+    command: PostInvoice, entry: LedgerEntry, resolved: Resolved, sink: Sink, tries: Tries
 ) -> Written:
     """Create the document, or update in place what is there. Raises the failure that ended or outlasted the attempts.
 
     When it raises, the table holds the entry; with its attempt, if that may have been carried out.
     """
-    document, made, digits_min, number = command.document, 0, DOC_NUMBER_HEX_MIN, ""
+    document, made, number = command.document, 0, ""
+    taken: dict[str, DuplicateNumber] = {}
     key = f"{entry.realm}/{entry.invoice_id}"
     while True:
         try:
             if entry.attempt is not None:
-                entry, settled = await _settle(entry, document, customer, sink)
-                if settled and entry.content_hash == document.content_hash():
-                    return _written(
-                        entry, "updated" if entry.state == "updated" else "posted", sink, made, adopted=True
-                    )
-            number = entry.doc_number if entry.in_books and entry.doc_number else free_number(entry, digits_min, sink)
-            body = body_of(
-                document,
-                customer_ref=customer,
-                item_refs=items,
-                doc_number=number,
-                send_currency=sink.policy_of(command.realm).send_currency,
-            )
+                entry = await _settle(entry, resolved, sink)
+                if entry.state == "voided":
+                    return _written(entry, "voided", sink, made, adopted=True)
+                if entry.content_hash == resolved.content_hash:
+                    return _written(entry, "posted", sink, made, adopted=True)
+            _refuse_other_kind(entry, document)
+            number = entry.doc_number if entry.in_books and entry.doc_number else free_number(entry, taken, sink)
+            if number in taken:
+                raise Refused(str(taken[number]), taken[number].facts)
+            body = resolved.body(number)
             operation: Literal["create", "update"] = "create"
             if entry.in_books:
                 operation = "update"
                 body |= {"Id": entry.qbo_id, "SyncToken": entry.sync_token, "sparse": True}
             content = encode(body)
-            identity = requestid(command.realm, f"invoice/{document.invoice_id}", operation, content)
+            identity = requestid(command.realm, f"invoice/{document.invoice_id}", operation, content, entry.refusals)
             attempt = Attempt(
                 requestid=identity,
                 operation=operation,
                 kind=document.kind,
-                content_hash=document.content_hash(),
+                content_hash=resolved.content_hash,
                 doc_number=number,
+                customer_ref=resolved.customer,
+                txn_date=document.txn_date,
                 at=sink.now(),
             )
             entry = await _record_attempt(entry, attempt, sink)
@@ -92,14 +126,8 @@ async def post_document(
             result: Literal["posted", "updated"] = "posted" if operation == "create" else "updated"
             return _written(entry, result, sink, made, identity, tid)
         except DuplicateNumber as failure:
-            # Not ours unless the look-up at the top of the loop says so; then the next number is one digit longer.
-            digits_min = len(number) - len(DOC_NUMBER_PREFIX) + 1
-            if (
-                entry.in_books
-                or doc_number(document.invoice_id, digits_min) == number
-                or digits_min > DOC_NUMBER_HEX_MAX
-            ):
-                raise Refused(str(failure), failure.facts) from None
+            # Not ours unless the look-up at the top of the loop says so; else the next number is longer.
+            taken[number] = failure
         except (Wait, Doubtful, DuplicateRequest, StaleObject) as failure:
             await tries.pause(failure)
             entry = sink.tables.invoices.get(key, entry)
@@ -111,14 +139,14 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
     while True:
         try:
             if entry.attempt is not None:
-                entry, _ = await _settle(entry, None, None, sink)
+                entry = await _settle(entry, None, sink)
                 if entry.state == "voided":
                     return _written(entry, "voided", sink, made, adopted=True)
             if not entry.in_books:
                 return None
             kind, number = entry.kind or "invoice", entry.doc_number or doc_number(entry.invoice_id)
             content = encode({"Id": entry.qbo_id, "SyncToken": entry.sync_token})
-            identity = requestid(command.realm, f"invoice/{command.invoice_id}", "void", content)
+            identity = requestid(command.realm, f"invoice/{command.invoice_id}", "void", content, entry.refusals)
             attempt = Attempt(
                 requestid=identity,
                 operation="void",
@@ -137,24 +165,31 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
             entry = sink.tables.invoices.get(key, entry)
 
 
-def free_number(entry: LedgerEntry, digits_min: int, sink: Sink) -> str:
-    """The shortest number of this invoice, of at least `digits_min` hex digits, that no other invoice of ours has."""
-    numbers = [doc_number(entry.invoice_id, digits) for digits in range(digits_min, DOC_NUMBER_HEX_MAX + 1)]
-    mine = (None, entry.invoice_id)
-    return next(
-        (number for number in numbers if sink.tables.doc_numbers.get(f"{entry.realm}/{number}") in mine), numbers[-1]
-    )
+def free_number(entry: LedgerEntry, taken: Collection[str], sink: Sink) -> str:
+    """The shortest number of this invoice that neither another invoice of ours has nor QuickBooks calls `taken`.
+
+    The longest one when there is none such.
+    """
+    lengths = range(DOC_NUMBER_HEX_MIN, DOC_NUMBER_HEX_MAX + 1)
+    numbers = [doc_number(entry.invoice_id, digits) for digits in lengths]
+    holder = {number: sink.tables.doc_numbers.get(f"{entry.realm}/{number}") for number in numbers}
+    free = [number for number in numbers if number not in taken and holder[number] in (None, entry.invoice_id)]
+    return free[0] if free else numbers[-1]
 
 
 async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> LedgerEntry:
-    number_key = f"{entry.realm}/{attempt.doc_number}"
-    if sink.tables.doc_numbers.get(number_key) != entry.invoice_id:
-        sink.tables.doc_numbers[number_key] = entry.invoice_id
+    _claim_number(entry, attempt.doc_number, sink)
     attempting = move(
         entry, "attempting", attempt=attempt, attempts=entry.attempts + 1, changed_at=sink.now(), kind=attempt.kind
     )
     await sink.tables.record_attempt(f"{entry.realm}/{entry.invoice_id}", attempting)
     return attempting
+
+
+def _claim_number(entry: LedgerEntry, number: str, sink: Sink) -> None:
+    key = f"{entry.realm}/{number}"
+    if sink.tables.doc_numbers.get(key) != entry.invoice_id:
+        sink.tables.doc_numbers[key] = entry.invoice_id
 
 
 async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink) -> tuple[dict[str, Any], str | None]:
@@ -166,29 +201,30 @@ async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sin
         )
     except (Doubtful, DuplicateRequest, DuplicateNumber, StaleObject):
         raise
-    except Failure:
-        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(attempt=None)
+    except Failure as failure:
+        refusals = entry.refusals + (not isinstance(failure, Wait))
+        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(attempt=None, refusals=refusals)
         raise
 
 
-async def _settle(
-    entry: LedgerEntry, document: Document | None, customer: str | None, sink: Sink
-) -> tuple[LedgerEntry, bool]:
-    """Learn what became of an attempt without a result: the entry as the books have it, and whether it was found."""
+async def _settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
+    """Learn what became of an attempt without a result: the entry as the books have it, also put into the table."""
     attempt = entry.attempt
     assert attempt is not None
     if entry.qbo_id is not None and attempt.operation != "create":
         found = await _by_id(entry, attempt.kind, sink)
     else:
-        found = await _by_identity(entry, attempt, document, customer, sink)
-    if found is None:
-        return entry.replace(attempt=None), False
-    if _is_voided(found):
-        voided = _as_found(entry, found, attempt.kind, None)
-        return voided.replace(state="voided", attempt=None), True
-    # An update that may or may not have been applied is simply made again, with the SyncToken just read.
-    content_hash = attempt.content_hash if attempt.operation == "create" and _same_total(found, document) else None
-    return _as_found(entry, found, attempt.kind, content_hash), True
+        found = await _by_identity(entry, attempt, sink)
+    settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())
+    if found is not None:
+        # An update that may or may not have been applied is simply made again, with the SyncToken just read.
+        created_as_wanted = attempt.operation == "create" and _same_total(found, resolved)
+        settled = _as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
+        _claim_number(settled, attempt.doc_number, sink)
+        if _is_voided(found):
+            settled = move(settled, "voided", content_hash=None)
+    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = settled
+    return settled
 
 
 async def _by_id(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] | None:
@@ -199,20 +235,22 @@ async def _by_id(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] |
         return None
 
 
-async def _by_identity(
-    entry: LedgerEntry, attempt: Attempt, document: Document | None, customer: str | None, sink: Sink
-) -> dict[str, Any] | None:
-    """Our live document by its number; by customer and date when the company does not keep our numbers (§1.8)."""
+async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
+    """Our document by its number, or by customer and date when the company does not keep our numbers (§1.8).
+
+    A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
+    """
     entity = ENTITY[attempt.kind]
     wheres = [f"DocNumber = {quoted(attempt.doc_number)}"]
-    if document is not None and customer is not None:
-        wheres.append(f"CustomerRef = {quoted(customer)} AND TxnDate = {quoted(document.txn_date.isoformat())}")
+    if attempt.customer_ref is not None and attempt.txn_date is not None:
+        date = quoted(attempt.txn_date.isoformat())
+        wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} AND TxnDate = {date}")
     for where in wheres:
         statement = f"SELECT * FROM {entity} WHERE {where} MAXRESULTS 1000"  # noqa: S608 - literals are quoted
         response = await sink.books.query(entry.realm, statement)
-        for candidate in response.get(entity) or []:
-            if is_ours(candidate, entry.invoice_id) and not _is_voided(candidate):
-                return dict(candidate)
+        ours = [dict(each) for each in response.get(entity) or [] if is_ours(each, entry.invoice_id)]
+        if ours:
+            return min(ours, key=_is_voided)
     return None
 
 
@@ -230,8 +268,8 @@ def _is_voided(found: dict[str, Any]) -> bool:
     return (found.get("PrivateNote") or "").startswith("Voided") and Decimal(str(found.get("TotalAmt", 0))) == 0
 
 
-def _same_total(found: dict[str, Any], document: Document | None) -> bool:
-    return document is not None and Decimal(str(found.get("TotalAmt"))) == document.total
+def _same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
+    return resolved is not None and Decimal(str(found.get("TotalAmt"))) == resolved.document.total
 
 
 def _as_found(entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_hash: str | None) -> LedgerEntry:
@@ -265,19 +303,20 @@ def _written(
     return Written(done, identity, tid, adopted, made)
 
 
-def resolve(command: PostInvoice, sink: Sink) -> tuple[str, list[str]]:
-    """The QuickBooks ids of the document's customer and of each line's item. Raises Parked."""
-    document, realm = command.document, command.realm
-    customer = customer_ref(realm, document.customer, sink.tables.customers)
-    return customer, [item_ref(realm, line.item, sink.tables.items) for line in document.lines]
+def _refuse_other_kind(entry: LedgerEntry, document: Document) -> None:
+    if entry.in_books and entry.kind != document.kind:
+        raise Parked(
+            f"the books hold this invoice as {entry.kind}, it should now be {document.kind}",
+            waits_for=f"document/{entry.qbo_id}",
+            remedy="void the document in QuickBooks and in Metronome, and regenerate the invoice",
+        )
 
 
-def first_entry(command: PostInvoice | VoidInvoice, at: Address, sink: Sink) -> LedgerEntry:
+def first_entry(command: PostInvoice | VoidInvoice, sink: Sink) -> LedgerEntry:
     return LedgerEntry(
         realm=command.realm,
         invoice_id=command.invoice_id,
         state="commanded",
         facts=command.facts,
-        command=at,
         changed_at=sink.now(),
     )

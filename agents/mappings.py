@@ -18,6 +18,8 @@ from .sink import Parked, Sink, requestid
 CUSTOMER_NAME_CHARACTERS_MAX = 500
 ITEM_NAME_CHARACTERS_MAX = 100
 DEFAULT_ITEM = "*"
+INACTIVE_SUFFIX = " (deleted)"
+"""QuickBooks puts it behind the name of a list entry that is made inactive (facts/quickbooks.md §2.1)."""
 
 _NOT_IN_NAMES = str.maketrans({":": " ", "\t": " ", "\n": " ", "\r": " "})
 
@@ -136,13 +138,23 @@ async def _find_or_create(
     tries: Tries,
 ) -> tuple[dict[str, Any], bool]:
     """The object of that name, and whether we created it. Every new attempt looks first, so none creates twice."""
-    statement = f"SELECT * FROM {entity} WHERE {name_field} = {quoted(name)} AND Active IN (true, false)"  # noqa: S608
+    names = f"{quoted(name)}, {quoted(name + INACTIVE_SUFFIX)}"
+    statement = f"SELECT * FROM {entity} WHERE {name_field} IN ({names}) AND Active IN (true, false)"  # noqa: S608
     content = encode(body)
+    duplicate: DuplicateName | None = None
     while True:
         try:
             same_name = (await sink.books.query(realm, statement)).get(entity) or []
-            if same_name:
-                return _active(same_name[0], entity, name, subject), False
+            active = _active(same_name, entity, name_field, name, subject)
+            if active is not None:
+                return active, False
+            if duplicate is not None:
+                raise Parked(
+                    f"the name {name!r} belongs to another list entry in QuickBooks, such as a vendor or an employee",
+                    waits_for=subject,
+                    remedy=f"rename one of them, or run metronome-qbo map {subject.replace('/', ' ')} QBO_ID",
+                    error=duplicate.facts,
+                )
             if not may_create:
                 raise Parked(
                     f"QuickBooks has no {entity.lower()} named {name!r}, and policy says not to create one",
@@ -153,22 +165,20 @@ async def _find_or_create(
             found, _ = await sink.books.write(realm, entity, content, requestid=identity)
             return found, True
         except DuplicateName as failure:
-            again = (await sink.books.query(realm, statement)).get(entity) or []
-            if again:
-                return _active(again[0], entity, name, subject), False
-            raise Parked(
-                f"the name {name!r} belongs to another list entry in QuickBooks, such as a vendor or an employee",
-                waits_for=subject,
-                remedy=f"rename one of them, or run metronome-qbo map {subject.replace('/', ' ')} QBO_ID",
-                error=failure.facts,
-            ) from None
+            duplicate = failure
         except (Wait, Doubtful, DuplicateRequest) as failure:
             await tries.pause(failure)
 
 
-def _active(found: dict[str, Any], entity: str, name: str, subject: str) -> dict[str, Any]:
-    if found.get("Active", True):
-        return found
+def _active(
+    same_name: list[dict[str, Any]], entity: str, name_field: str, name: str, subject: str
+) -> dict[str, Any] | None:
+    """The active entry of that name, None without any. Raises Parked when the only one is inactive."""
+    for found in same_name:
+        if found.get("Active", True) and not str(found.get(name_field)).endswith(INACTIVE_SUFFIX):
+            return found
+    if all(found.get("Active", True) for found in same_name):
+        return None
     raise Parked(
         f"the {entity.lower()} {name!r} is inactive in QuickBooks",
         waits_for=subject,

@@ -27,7 +27,10 @@ class MetronomeClient:
         """The body of Metronome's answer, verbatim: `{"data": {…}}`."""
         path = f"/v1/customers/{quote(customer_id, safe='')}/invoices/{quote(invoice_id, safe='')}"
         answer = await self._call("GET", path)
-        return answer.body.decode()
+        try:
+            return answer.body.decode()
+        except UnicodeDecodeError:
+            raise Doubtful("Metronome's answer is not UTF-8", ErrorFacts(status=answer.status)) from None
 
     async def customer(self, customer_id: str) -> Customer:
         answer = await self._call("GET", f"/v1/customers/{quote(customer_id, safe='')}")

@@ -10,6 +10,7 @@ from .failures import Failure, Wait
 
 R = TypeVar("R")
 FIRST_PAUSE_SECONDS = 0.25
+DOUBLINGS_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Tries:
     async def pause(self, failure: Failure) -> None:
         """Wait before the next attempt: as long as asked, else exponentially with jitter. Past the bound, raise."""
         asked = failure.seconds if isinstance(failure, Wait) else None
-        backoff = min(FIRST_PAUSE_SECONDS * 2**self.made, self.patience.backoff_max_seconds)
+        backoff = min(FIRST_PAUSE_SECONDS * 2 ** min(self.made, DOUBLINGS_MAX), self.patience.backoff_max_seconds)
         seconds = asked if asked is not None else backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         self.made += 1
         if self.patience.monotonic() + seconds > self.deadline:

@@ -38,15 +38,24 @@ from .sink import Parked, Sink
 
 log = structlog.get_logger()
 
+NEVER_POSTED = "never posted"
+VOIDED = {"rule": "voided", "reason": "the invoice was voided; it is not posted again"}
+
 
 def claims(command: Command) -> Claims:
-    """What a command establishes and uses: an invoice waits for its customer and items, two invoices for nobody."""
+    """What a command establishes and uses: an invoice waits for its customer and items, two invoices for nobody.
+
+    Customers of one name wait for each other, so that the second finds whose the QuickBooks customer is.
+    """
     realm, subject = command.realm, subject_of(command)
+    establishes: set[Hashable] = {(realm, subject)}
     uses: set[Hashable] = set()
     if isinstance(command, PostInvoice):
         uses.add((realm, f"customer/{command.document.customer.customer_id}"))
         uses |= {(realm, f"item/{line.item.product_id or mappings.DEFAULT_ITEM}") for line in command.document.lines}
-    return Claims(establishes=frozenset({(realm, subject)}), uses=frozenset(uses))
+    if isinstance(command, EnsureCustomer):
+        establishes.add((realm, f"customer name/{command.customer.name.casefold()}"))
+    return Claims(establishes=frozenset(establishes), uses=frozenset(uses))
 
 
 async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Record]:
@@ -74,44 +83,52 @@ async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink:
         return repeated
     if isinstance(command, DeclineInvoice):
         return _decline(command, entry, key, delivered, sink)
-    started = sink.now()
-    entry = entry or documents.first_entry(command, delivered.at, sink)
-    tell: dict[str, Any] = {"started_at": started}
+    # An attempt is recorded with its command, so that an older one that comes again leaves it alone.
+    entry = (entry or documents.first_entry(command, sink)).replace(command=delivered.at, result=None)
+    tell: dict[str, Any] = {"started_at": sink.now()}
     try:
         if isinstance(command, PostInvoice):
             written = await _post(command, entry, sink, tell)
         else:
-            written = await documents.void_document(command, entry, sink, sink.patience.begin())
-            if written is None:
-                tell |= {"rule": "never posted", "reason": f"{command.reason}; there is nothing in the books to void"}
-                return _conclude(entry, "skipped", "skipped", delivered, sink, tell)
-            tell["reason"] = command.reason
+            written = await _void(command, entry, sink, tell)
     except (Parked, Failure) as trouble:
         # The table knows of attempts that `entry` does not.
         entry = sink.tables.invoices.get(key, entry)
         return _in_trouble(trouble, entry, delivered, sink, tell)
-    if written is None:
-        return _conclude(entry, entry.state, "unchanged", delivered, sink, tell)
-    return _conclude_written(written, delivered, sink, tell)
+    if written is not None:
+        return _conclude_written(written, delivered, sink, tell)
+    if tell.get("rule") == NEVER_POSTED:
+        # Voided it stays, whatever older command may come after: a parked one that resumes, say.
+        return _conclude(sink.tables.invoices.get(key, entry), "voided", "skipped", delivered, sink, tell)
+    return _conclude(entry, entry.state, "unchanged", delivered, sink, tell)
 
 
 async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict[str, Any]) -> Written | None:
     """None when the books hold exactly this document already, or must not hold it any more."""
     if entry.state == "voided" and entry.attempt is None:
-        tell |= {"rule": "voided", "reason": "Metronome voided this invoice; it is not posted again"}
+        tell |= VOIDED
         return None
-    if entry.in_books and entry.attempt is None and entry.content_hash == command.document.content_hash():
+    resolved = documents.resolve(command, sink)
+    same = entry.kind == command.document.kind and entry.content_hash == resolved.content_hash
+    if entry.in_books and entry.attempt is None and same:
         tell["reason"] = "the books hold exactly this document already"
         return None
-    if entry.in_books and entry.kind != command.document.kind:
-        raise Parked(
-            f"the books hold this invoice as {entry.kind}, it should now be {command.document.kind}",
-            waits_for=f"document/{entry.qbo_id}",
-            remedy="void the document in QuickBooks and in Metronome, and regenerate the invoice",
-        )
-    customer, items = documents.resolve(command, sink)
-    written = await documents.post_document(command, entry, customer, items, sink, sink.patience.begin())
-    _remember_customer(command, customer, sink)
+    written = await documents.post_document(command, entry, resolved, sink, sink.patience.begin())
+    if written.entry.state == "voided":
+        tell |= VOIDED
+    _remember_customer(command, resolved.customer, sink)
+    return written
+
+
+async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tell: dict[str, Any]) -> Written | None:
+    """None when there is nothing to void: it was voided before, or never posted."""
+    if entry.state == "voided" and entry.attempt is None:
+        tell["reason"] = "the invoice is voided already"
+        return None
+    written = await documents.void_document(command, entry, sink, sink.patience.begin())
+    tell["reason"] = command.reason
+    if written is None:
+        tell |= {"rule": NEVER_POSTED, "reason": f"{command.reason}; there is nothing in the books to void"}
     return written
 
 
@@ -125,9 +142,11 @@ def _already_executed(entry: LedgerEntry | None, delivered: Delivered[Command], 
     if at.offset < entry.command.offset:
         reason = "a later command of this invoice was executed already"
         return _outcome(delivered, "unchanged", sink, {"reason": reason}, entry)
-    match entry.state:
-        case "posted" | "updated" | "voided" | "skipped":
-            return _outcome(delivered, entry.state, sink, {"reason": entry.reason}, entry)
+    match entry.result:
+        case "posted" | "updated" | "voided":
+            return _outcome(delivered, entry.result, sink, {"reason": entry.reason}, entry)
+        case "skipped" if isinstance(delivered.record, VoidInvoice):
+            return _outcome(delivered, "skipped", sink, {"reason": entry.reason, "rule": NEVER_POSTED}, entry)
         case _:
             return None
 
@@ -138,7 +157,8 @@ def _decline(
     """Nothing is posted. A document that stands in the books already stays, and the outcome says so."""
     tell = {"rule": command.rule, "reason": command.reason, "started_at": sink.now()}
     if entry is not None and (entry.in_books or entry.attempt is not None or entry.state == "voided"):
-        tell["reason"] = f"{command.reason}; the document posted before is left as it is"
+        if entry.in_books or entry.attempt is not None:
+            tell["reason"] = f"{command.reason}; the document posted before is left as it is"
         return _outcome(delivered, command.decision, sink, tell, entry)
     entry = entry or LedgerEntry(
         realm=command.realm, invoice_id=command.invoice_id, state="commanded", changed_at=sink.now()
@@ -206,6 +226,7 @@ def _conclude(
     moved = entry if entry.state == state else move(entry, state)
     moved = moved.replace(
         command=delivered.at,
+        result=result,
         facts=delivered.record.facts or moved.facts,
         reason=tell.get("reason"),
         waits_for=tell.get("waits_for"),

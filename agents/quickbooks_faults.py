@@ -50,7 +50,7 @@ BY_CODE: dict[str, type[Failure]] = {
 """Every other code is about the payload itself: Refused."""
 
 # A 401 prints the rejected token, and some gateways echo headers.
-_TOKEN = re.compile(r"(?i)(token(?: expired)?|bearer)(\s*[:=]\s*|\s+)[^\s\"';,<]+")
+_TOKEN = re.compile(r"(?i)(token(?: expired)?|bearer(?: token)?)(\"?\s*[:=]\s*\"?|\s+)[^\s\"';,<]+")
 
 
 def read(answer: Answer) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def read(answer: Answer) -> dict[str, Any]:
             raise NotFound("QuickBooks answered 404", facts)
         case 429:
             raise Wait("QuickBooks answered 429", facts)
-        case status if status < 400 or status >= 500:
+        case status if status < 400 or status == 408 or status >= 500:
             raise Doubtful(f"QuickBooks answered {status} with a body that we cannot read", facts)
         case status:
             raise Refused(f"QuickBooks answered {status}: {facts.message}", facts)
@@ -88,6 +88,8 @@ def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
         return Wait(said, first)
     if status == 401 and first.code not in BY_CODE:
         return TokenRefused(said, first)
+    if status == 403 and first.code not in BY_CODE:
+        return CompanyUnavailable(said, first)
     if status >= 500 and BY_CODE.get(first.code or "") is not Wait:
         return Doubtful(said, first)
     return BY_CODE.get(first.code or "", Refused)(said, first)

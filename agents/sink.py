@@ -67,7 +67,10 @@ class Context:
     started_at: Moment
 
 
-def requestid(realm: str, subject: str, operation: str, body: bytes) -> str:
-    """The same write has the same id for ever; a changed body has another."""
-    identity = "\n".join((realm, subject, operation)).encode() + b"\n" + body
+def requestid(realm: str, subject: str, operation: str, body: bytes, refusals: int = 0) -> str:
+    """The same write has the same id for ever; a changed body has another, and a write after a definite refusal too.
+
+    Whether QuickBooks answers a repeated requestid with the refusal of before is not published (§3.2).
+    """
+    identity = "\n".join((realm, subject, operation, str(refusals))).encode() + b"\n" + body
     return hashlib.sha256(identity).hexdigest()[:REQUESTID_CHARACTERS]

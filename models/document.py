@@ -3,7 +3,6 @@
 It names customers and items by their Metronome ids, so that it is the same bytes whatever the tables hold.
 """
 
-import hashlib
 from datetime import date
 from decimal import Decimal
 from typing import Literal
@@ -68,7 +67,3 @@ class Document(Value):
     customer_memo: str
     lines: tuple[Line, ...]
     total: Decimal
-
-    def content_hash(self) -> str:
-        """64 hex digits; two documents with the same hash are the same document."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

@@ -1,10 +1,11 @@
 """The rows of the tables, and the one fold that moves an invoice from state to state."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
 from .document import Kind
-from .outcomes import ErrorFacts
+from .outcomes import ErrorFacts, Result
 from .record import Address, Moment, Record, Value
 
 State = Literal[
@@ -37,7 +38,8 @@ class IllegalMove(Exception):
 class Attempt(Value):
     """A write that was about to leave: recorded, and confirmed by the broker, before its first byte.
 
-    `content_hash` is the document's, `doc_number` the number under which to look for it.
+    `content_hash` is that of the document as QuickBooks gets it, `doc_number` the number under which to look for it;
+    `customer_ref` and `txn_date` where to look for a new one, should the company not keep our numbers.
     """
 
     requestid: str
@@ -45,11 +47,17 @@ class Attempt(Value):
     kind: Kind
     content_hash: str
     doc_number: str
+    customer_ref: str | None = None
+    txn_date: date | None = None
     at: Moment
 
 
 class LedgerEntry(Record):
-    """An invoice in the books: what is there now, and what was last tried."""
+    """An invoice in the books: what is there now, and what was last tried.
+
+    `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
+    counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
+    """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"
     realm: str
@@ -63,12 +71,14 @@ class LedgerEntry(Record):
     total: Decimal | None = None
     currency: str | None = None
     attempts: int = 0
+    refusals: int = 0
     attempt: Attempt | None = None
     waits_for: str | None = None
     reason: str | None = None
     error: ErrorFacts | None = None
     facts: Address | None = None
     command: Address | None = None
+    result: Result | None = None
     changed_at: Moment
 
     @property

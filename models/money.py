@@ -24,8 +24,11 @@ class UnknownUnit(ValueError):
 
 
 def parse_json(raw: bytes | str) -> Any:
-    """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError."""
-    return json.loads(raw, parse_float=Decimal)
+    """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError and nothing else."""
+    try:
+        return json.loads(raw, parse_float=Decimal)
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError(f"unreadable: {type(error).__name__}") from None
 
 
 class Unit:

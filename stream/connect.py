@@ -10,14 +10,11 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from agents.connections import Cipher, connected, newest
@@ -30,6 +27,7 @@ from models.quickbooks import MINOR_VERSION
 
 from .encryption import TokenCipher
 from .names import topic_names
+from .publish import publishing
 from .reader import read_range
 from .settings import Settings
 from .topics import BrokerUnreachable
@@ -39,7 +37,6 @@ REALM = re.compile(r"[0-9]{1,40}")
 NAME_TIMEOUT_SECONDS = 20
 TOKEN_TIMEOUT_SECONDS = 30
 CALLBACK_SHUTDOWN_SECONDS = 2.0
-CLOSE_TIMEOUT_SECONDS = 2.0
 
 CALLBACK_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -75,6 +72,7 @@ class ConnectionLog:
     """The connections topic as a command uses it. The topic must exist."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._bootstrap_servers = str(settings.kafka.bootstrap_servers)
         self._topic = topic_names(settings).connections
         self._timeout_seconds = settings.kafka.timeout_seconds
@@ -84,7 +82,7 @@ class ConnectionLog:
         found = None
         records = read_range(self._bootstrap_servers, self._topic, 0, None, timeout_seconds=self._timeout_seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds), aclosing(records):
+            async with asyncio.timeout(self._timeout_seconds):
                 async for record in records:
                     if record.key == realm.encode() and (change := _decoded(record.value)) is not None:
                         found = newest(found, change)
@@ -94,15 +92,8 @@ class ConnectionLog:
 
     async def record(self, change: ConnectionChanged) -> None:
         """Publish `change`; returns once the broker has confirmed. Raises BrokerUnreachable."""
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap_servers, enable_idempotence=True, acks="all")
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await producer.start()
-                await producer.send_and_wait(self._topic, change.encode(), key=change.realm.encode())
-        except (KafkaError, TimeoutError) as error:
-            raise self._unreachable("did not confirm the connection") from error
-        finally:
-            await _close(producer)
+        async with publishing(self._settings) as publisher:
+            await publisher.send(self._topic, change.realm.encode(), change.encode())
 
     def _unreachable(self, problem: str) -> BrokerUnreachable:
         return BrokerUnreachable(
@@ -116,15 +107,6 @@ def _decoded(value: bytes | None) -> ConnectionChanged | None:
         return ConnectionChanged.model_validate_json(value or b"")
     except ValidationError:
         return None
-
-
-async def _close(producer: AIOKafkaProducer) -> None:
-    """End a producer whose flush may have no end."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await producer.stop()
-    except (KafkaError, TimeoutError):
-        pass
 
 
 class Connector:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,7 +21,7 @@ from models.events import ConnectionChanged
 from .index import Batch, Index, Position, TableRow
 from .masking import masked_json
 from .names import TABLES, changelog, topic_names
-from .reader import POLL_INTERVAL_SECONDS, RawRecord, TopicsMissing, bounds_of, open_consumer, partitions_of
+from .reader import POLL_INTERVAL_SECONDS, RawRecord, TopicsMissing, bounds_of, explained, open_consumer, partitions_of
 from .settings import Settings
 from .story import Role, dead_letter_of, step_of
 from .topics import BrokerUnreachable
@@ -68,10 +69,10 @@ class Projection:
 
     async def _follow(self, *, to_the_end: bool) -> None:
         while True:
-            partitions = await self._wait_for_topics()
             try:
-                async with open_consumer(self._bootstrap) as consumer:
-                    await self._start(consumer, partitions)
+                with explained(self._bootstrap, self._timeout_seconds):
+                    partitions = await self._wait_for_topics()
+                async with self._consumer(partitions) as consumer:
                     await self._read(consumer, partitions, to_the_end=to_the_end)
                 return
             except _IndexIsOfAnotherLog as reason:
@@ -93,23 +94,27 @@ class Projection:
                         missing = error
                     await asyncio.sleep(POLL_INTERVAL_SECONDS)
         except TimeoutError:
-            raise missing or BrokerUnreachable(
-                f"Kafka at {self._bootstrap} did not answer within {self._timeout_seconds} s. Is it running, and is "
-                "kafka.bootstrap_servers right?"
-            ) from None
+            if missing is None:
+                raise
+            raise missing from None
 
-    async def _start(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        """Assign and seek: to the record before the stored position, by which the log is recognised."""
+    @asynccontextmanager
+    async def _consumer(self, partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+        """Assigned, and set to the record before the stored position, by which the log is recognised."""
         positions = await asyncio.to_thread(self._index.positions)
-        consumer.assign(partitions)
-        async with asyncio.timeout(self._timeout_seconds):
-            bounds = await bounds_of(consumer, partitions)
-        for partition in partitions:
-            stored = positions.get((partition.topic, partition.partition))
-            first, end = bounds[partition].first, bounds[partition].end
-            if stored is not None and stored.next_offset > end:
-                raise _IndexIsOfAnotherLog(f"{partition.topic} ends before the position that was read")
-            consumer.seek(partition, first if stored is None else max(first, stored.next_offset - 1))
+        async with AsyncExitStack() as stack:
+            with explained(self._bootstrap, self._timeout_seconds):
+                consumer = await stack.enter_async_context(open_consumer(self._bootstrap, self._timeout_seconds))
+                consumer.assign(partitions)
+                async with asyncio.timeout(self._timeout_seconds):
+                    bounds = await bounds_of(consumer, partitions)
+            for partition in partitions:
+                stored = positions.get((partition.topic, partition.partition))
+                first, end = bounds[partition].first, bounds[partition].end
+                if stored is not None and stored.next_offset > end:
+                    raise _IndexIsOfAnotherLog(f"{partition.topic} ends before the position that was read")
+                consumer.seek(partition, first if stored is None else max(first, stored.next_offset - 1))
+            yield consumer
 
     async def _read(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], *, to_the_end: bool) -> None:
         ends = await consumer.end_offsets(partitions) if to_the_end else {}

@@ -20,6 +20,7 @@ from models.record import Address
 from .topics import BrokerUnreachable
 
 POLL_INTERVAL_SECONDS = 0.25
+STOP_TIMEOUT_SECONDS = 5
 BATCH_RECORDS_MAX = 1000
 
 
@@ -65,13 +66,13 @@ class Bounds:
 
 async def read_one(bootstrap: str, address: Address, timeout_seconds: float) -> RawRecord:
     """The record at `address`. Raises RecordMissing, TopicsMissing or BrokerUnreachable within the time."""
-    with _explained(bootstrap, timeout_seconds):
+    with explained(bootstrap, timeout_seconds):
         async with asyncio.timeout(timeout_seconds):
             existing = await partitions_of(bootstrap, [address.topic])
             if address.partition not in existing[address.topic]:
                 raise RecordMissing(f"there is no record at {address}: the topic has no such partition")
             partition = TopicPartition(address.topic, address.partition)
-            async with open_consumer(bootstrap) as consumer:
+            async with open_consumer(bootstrap, timeout_seconds) as consumer:
                 consumer.assign([partition])
                 bounds = (await bounds_of(consumer, [partition]))[partition]
                 if not bounds.first <= address.offset < bounds.end:
@@ -98,10 +99,22 @@ async def read_range(
     are left out. In order within a partition, partitions mixed. `timeout_seconds` bounds the start, and then the
     wait for each next batch. Raises TopicsMissing, BrokerUnreachable or ReadFailed.
     """
-    with _explained(bootstrap, timeout_seconds):
-        async with open_consumer(bootstrap) as consumer:
-            async with asyncio.timeout(timeout_seconds):
-                ends = await _seek_range(bootstrap, consumer, topic, from_offset, to_offset, partitions)
+    # One consumer for the bounds and another for the records: aiokafka can hang when it is stopped just after it was
+    # assigned a second time (its fetcher takes the cancellation for that of an old fetch).
+    bounds = await range_bounds(bootstrap, topic, partitions, timeout_seconds=timeout_seconds)
+    starts, ends = {}, {}
+    for number, each in bounds.items():
+        start = max(each.first, from_offset)
+        end = each.end if to_offset is None else min(each.end, to_offset + 1)
+        if start < end:
+            starts[TopicPartition(topic, number)], ends[TopicPartition(topic, number)] = start, end
+    if not ends:
+        return
+    with explained(bootstrap, timeout_seconds):
+        async with open_consumer(bootstrap, timeout_seconds) as consumer:
+            consumer.assign(list(ends))
+            for partition, start in starts.items():
+                consumer.seek(partition, start)
             async for record in _until(consumer, ends, timeout_seconds):
                 yield record
 
@@ -110,16 +123,16 @@ async def range_bounds(
     bootstrap: str, topic: str, partitions: Collection[int] | None = None, *, timeout_seconds: float
 ) -> dict[int, Bounds]:
     """The offsets that each partition of a topic (or each one named) has now. Raises as `read_range`."""
-    with _explained(bootstrap, timeout_seconds):
-        async with asyncio.timeout(timeout_seconds), open_consumer(bootstrap) as consumer:
+    with explained(bootstrap, timeout_seconds):
+        async with asyncio.timeout(timeout_seconds), open_consumer(bootstrap, timeout_seconds) as consumer:
             chosen = await _chosen(bootstrap, topic, partitions)
             consumer.assign(chosen)
             return {each.partition: bounds for each, bounds in (await bounds_of(consumer, chosen)).items()}
 
 
 @asynccontextmanager
-async def open_consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer without a group. The caller bounds the wait: a broker that is starting is waited for."""
+async def open_consumer(bootstrap: str, timeout_seconds: float) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer without a group. A broker that is starting is waited for; raises TimeoutError."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=None,
@@ -127,15 +140,17 @@ async def open_consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
         auto_offset_reset="none",
     )
     try:
-        while True:
-            try:
-                await consumer.start()
-                break
-            except KafkaConnectionError:
-                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                try:
+                    await consumer.start()
+                    break
+                except KafkaConnectionError:
+                    await asyncio.sleep(POLL_INTERVAL_SECONDS)
         yield consumer
     finally:
-        await consumer.stop()
+        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+            await consumer.stop()
 
 
 async def partitions_of(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
@@ -179,29 +194,6 @@ async def _chosen(bootstrap: str, topic: str, partitions: Collection[int] | None
     return [TopicPartition(topic, each) for each in existing if partitions is None or each in partitions]
 
 
-async def _seek_range(
-    bootstrap: str,
-    consumer: AIOKafkaConsumer,
-    topic: str,
-    from_offset: int,
-    to_offset: int | None,
-    partitions: Collection[int] | None,
-) -> dict[TopicPartition, int]:
-    """Assign and seek the partitions that have anything in the range; gives the offset to stop before."""
-    chosen = await _chosen(bootstrap, topic, partitions)
-    consumer.assign(chosen)
-    starts, ends = {}, {}
-    for partition, bounds in (await bounds_of(consumer, chosen)).items():
-        start = max(bounds.first, from_offset)
-        end = bounds.end if to_offset is None else min(bounds.end, to_offset + 1)
-        if start < end:
-            starts[partition], ends[partition] = start, end
-    consumer.assign(list(ends))
-    for partition, start in starts.items():
-        consumer.seek(partition, start)
-    return ends
-
-
 async def _until(
     consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], timeout_seconds: float
 ) -> AsyncIterator[RawRecord]:
@@ -226,8 +218,8 @@ async def _until(
 
 
 @contextmanager
-def _explained(bootstrap: str, timeout_seconds: float) -> Iterator[None]:
-    """What can go wrong with the broker, in our words."""
+def explained(bootstrap: str, timeout_seconds: float) -> Iterator[None]:
+    """What can go wrong with the broker, in our words: BrokerUnreachable or ReadFailed."""
     try:
         yield
     except OffsetOutOfRangeError as error:

@@ -11,7 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
 from models.commands import COMMANDS, Command, DeclineInvoice, PostInvoice, VoidInvoice
@@ -22,6 +21,7 @@ from models.policy import Policy
 from models.record import Address
 
 from .names import topic_names
+from .publish import publishing
 from .reader import RawRecord, range_bounds, read_range
 from .settings import Settings
 
@@ -223,23 +223,12 @@ def differences(before: Document, after: Document) -> list[Change]:
 
 async def publish(settings: Settings, verdicts: Iterable[Verdict]) -> int:
     """Write the commands of the verdicts to the commands topic, in order; gives how many the broker confirmed."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka.bootstrap_servers,
-        acks="all",
-        enable_idempotence=True,
-        request_timeout_ms=settings.kafka.timeout_seconds * 1000,
-    )
     published = 0
-    await producer.start()
-    try:
+    async with publishing(settings) as publisher:
         for verdict in verdicts:
             for command in verdict.commands:
-                await producer.send_and_wait(
-                    topic_names(settings).commands, command.encode(), key=command.realm.encode()
-                )
+                await publisher.send(topic_names(settings).commands, command.realm.encode(), command.encode())
                 published += 1
-    finally:
-        await producer.stop()
     return published
 
 

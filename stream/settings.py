@@ -84,8 +84,8 @@ class Routing(Section):
 
 
 class Receiver(Section):
-    host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on")
     body_bytes_max: int = Field(1_048_576, ge=1, description="largest webhook body")
     window_seconds: int = Field(300, ge=1, description="how far the signed date may be from now")
     publish_timeout_seconds: int = Field(10, ge=1, description="longest wait for the broker before we answer 503")
@@ -101,20 +101,20 @@ class Worker(Section):
     session_timeout_seconds: int = Field(60, ge=6, description="a silent worker loses its partitions after this")
     shutdown_timeout_seconds: int = Field(8, ge=1, description="after SIGTERM, the process ends within this")
     hosts_receiver: bool = Field(False, description="whether the worker serves the webhook endpoint too")
-    health_host: str = "127.0.0.1"
+    health_host: str = Field("127.0.0.1", description="address of the worker's own health page")
     health_port: int = Field(6066, ge=0, le=65535, description="port of the worker's own health page")
 
 
 class Web(Section):
-    host: str = "127.0.0.1"
-    port: int = Field(8081, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8081, ge=0, le=65535, description="port to listen on")
     index: Path = Field(Path("var/index.sqlite"), description="the disposable index; delete it and it comes back")
     page_rows: int = Field(50, ge=1, le=1000, description="rows on a page")
 
 
 class Logging(Section):
-    format: Literal["console", "json"] = "console"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = Field("console", description="for people, or JSON lines for machines")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
 
 
 class Settings(BaseSettings):

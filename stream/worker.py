@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import structlog
@@ -16,9 +16,9 @@ from agents.transport import AiohttpTransport
 
 from .app import Topology
 from .names import topic_names
+from .prepare import prepare_topics
 from .receiver import PATH, WebhookPublisher, create_receiver
 from .settings import Settings
-from .prepare import prepare_topics
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
         topology = _topology(settings, session)
         app = topology.app
         app.finalize()
-        async with _served(settings, topology) as address:
+        async with _served(settings, topology) as where:
             try:
                 await app.start()
                 started = asyncio.create_task(app.tables.wait_until_recovery_completed())
@@ -53,7 +53,7 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
                 crashed = asyncio.create_task(_until_crashed(app))
                 await asyncio.wait({started, stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
                 if started.done() and not crashed.done() and not stopping.is_set():
-                    ready(f"worker ready, health on {address}{HEALTH_PATH}")
+                    ready(f"worker ready, {where}")
                     await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
                 for task in (started, stopped, crashed):
                     task.cancel()
@@ -86,29 +86,32 @@ async def _until_crashed(app: object) -> None:
 
 @asynccontextmanager
 async def _served(settings: Settings, topology: Topology) -> AsyncIterator[str]:
-    """The health page, and the webhook endpoint when `worker.hosts_receiver` says so."""
-    publisher = None
-    if settings.worker.hosts_receiver:
-        publisher = WebhookPublisher(settings, topic_names(settings).webhooks, _nothing)
-        application = create_receiver(settings, publisher.publish)
-        host, port = settings.receiver.host, settings.receiver.port
-    else:
-        application = web.Application()
-        application.router.add_get(HEALTH_PATH, lambda _: _health(topology))
-        host, port = settings.worker.health_host, settings.worker.health_port
-    publishing = asyncio.create_task(publisher.run()) if publisher else None
+    """The health page, and the webhook endpoint when `worker.hosts_receiver` says so; says where they are."""
+    worker, receiver = settings.worker, settings.receiver
+    async with AsyncExitStack() as stack:
+        health = web.Application()
+        health.router.add_get(HEALTH_PATH, lambda _: _health(topology))
+        address = await stack.enter_async_context(_listening(health, worker.health_host, worker.health_port))
+        where = f"health on {address}{HEALTH_PATH}"
+        if worker.hosts_receiver:
+            publisher = WebhookPublisher(settings, topic_names(settings).webhooks, _nothing)
+            publishing = asyncio.create_task(publisher.run())
+            stack.callback(publishing.cancel)
+            endpoint = create_receiver(settings, publisher.publish)
+            address = await stack.enter_async_context(_listening(endpoint, receiver.host, receiver.port))
+            where += f", webhooks on {address}{PATH}"
+        yield where
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        address = f"http://{host}:{runner.addresses[0][1]}"
-        if publisher:
-            log.info("receiver_ready", url=address + PATH)
-        yield address
+        yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-        if publishing:
-            publishing.cancel()
 
 
 async def _nothing() -> None:

@@ -35,9 +35,7 @@ def sandbox(
         asyncio.run(_serve(host, metronome_port, quickbooks_port, invoices, seed, limits))
 
 
-async def _serve(
-    host: str, metronome_port: int, quickbooks_port: int, invoices: int, seed: int, limits: bool
-) -> None:
+async def _serve(host: str, metronome_port: int, quickbooks_port: int, invoices: int, seed: int, limits: bool) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

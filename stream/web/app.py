@@ -70,9 +70,11 @@ class NotThere(Exception):
     """There is no such page or thing; the message says what to do instead. Shown with status 404."""
 
 
-def create_web(settings: Settings, index: Index) -> web.Application:
-    """The pages over `index`; payloads come from `kafka.bootstrap_servers`."""
-    pages = Pages(settings, index)
+def create_web(
+    settings: Settings, index: Index, *, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> web.Application:
+    """The pages over `index`; payloads come from `kafka.bootstrap_servers`, each within `read_timeout_seconds`."""
+    pages = Pages(settings, index, read_timeout_seconds)
     templates = _templates()
     app = web.Application(middlewares=[_safe_headers, _troubles(templates)])
     for path, twin, template, handler in (
@@ -94,8 +96,9 @@ def create_web(settings: Settings, index: Index) -> web.Application:
 class Pages:
     """The data of each page, as plain values that are JSON as they stand."""
 
-    def __init__(self, settings: Settings, index: Index) -> None:
+    def __init__(self, settings: Settings, index: Index, read_timeout_seconds: float) -> None:
         assert settings.kafka.bootstrap_servers is not None
+        self._read_timeout_seconds = read_timeout_seconds
         self._bootstrap = settings.kafka.bootstrap_servers
         self._index = index
         self._page_rows = settings.web.page_rows
@@ -166,7 +169,7 @@ class Pages:
             raise NotThere(f"Records can be read from these topics: {', '.join(sorted(self._topics))}.")
         address = Address(topic=parts["topic"], partition=_number(parts["partition"]), offset=_number(parts["offset"]))
         try:
-            record = await read_one(self._bootstrap, address, READ_TIMEOUT_SECONDS)
+            record = await read_one(self._bootstrap, address, self._read_timeout_seconds)
         except (RecordMissing, TopicsMissing) as error:
             raise NotThere(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         return _record(record)
@@ -187,7 +190,7 @@ class Pages:
         if address is None:
             return None, None
         try:
-            record = await read_one(self._bootstrap, address, READ_TIMEOUT_SECONDS)
+            record = await read_one(self._bootstrap, address, self._read_timeout_seconds)
             command = COMMANDS.validate_json(record.value or b"")
         except (ReadFailed, BrokerUnreachable, ValueError) as error:
             log.warning("document_unreadable", address=str(address), error=type(error).__name__)

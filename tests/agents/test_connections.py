@@ -1,4 +1,4 @@
-"""The life of tokens: refreshed in time, once for all callers, recorded before use, given up only after two refusals."""
+"""The life of tokens: refreshed in time, once for all callers, recorded before use, given up after two refusals."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,9 @@ class World:
     def __init__(self, second_try_seconds=0.0):
         self.now = NOON
         self.server = RotatingServer()
-        self.table = {REALM: connected(REALM, Tokens("access-0", 3600, "refresh-0", 999), Reversing(), NOON, previous=None)}
+        self.table = {
+            REALM: connected(REALM, Tokens("access-0", 3600, "refresh-0", 999), Reversing(), NOON, previous=None)
+        }
         self.recorded = []
         self.record_fails = False
         self.held_back = {}  # realm: an event that its records wait for

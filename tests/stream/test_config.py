@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
 from stream.cli.config import MASK, config, every_setting, example_toml, settings_markdown
+from stream.cli.topics import topics
+from stream.names import topic_names, topic_plans
 from stream.settings import Settings
 
 SETTINGS_PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -25,9 +28,9 @@ def no_other_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("METRONOME_QBO_CONFIG", str(tmp_path / "metronome-qbo.toml"))
 
 
-def run(*arguments):
+def run(*arguments, command=config):
     app = typer.Typer()
-    app.command()(config)
+    app.command()(command)
     return CliRunner().invoke(app, arguments)
 
 
@@ -89,3 +92,49 @@ def test_a_bad_setting_ends_with_code_2_and_its_name(monkeypatch):
 
 def test_two_formats_at_once_are_refused():
     assert run("--json", "--markdown").exit_code == 2
+
+
+@pytest.fixture
+def kafka(monkeypatch, kafka_bootstrap):
+    """Settings for a real Kafka, with topics that nobody else has."""
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", kafka_bootstrap)
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__TOPIC_PREFIX", f"topics{time.time_ns()}.")
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__COMPANY_PARTITIONS", "2")
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__WEBHOOK_PARTITIONS", "2")
+    monkeypatch.setenv("METRONOME_QBO_APP_ID", f"topics{time.time_ns()}")
+
+
+@pytest.mark.kafka
+def test_missing_topics_are_told_and_created_on_request(kafka):
+    missing = run(command=topics)
+    assert missing.exit_code == 1
+    assert f"topic {topic_names(Settings()).webhooks} is missing" in missing.stderr
+    created = run("--create", "--json", command=topics)
+    assert created.exit_code == 0
+    assert {row["state"] for row in json.loads(created.stdout)} == {"created"}
+    fits = run("--json", command=topics)
+    assert fits.exit_code == 0
+    assert [(row["topic"], row["state"]) for row in json.loads(fits.stdout)] == [
+        (plan.name, "fits") for plan in topic_plans(Settings())
+    ]
+
+
+@pytest.mark.kafka
+def test_a_topic_that_does_not_fit_says_what_was_found_and_what_is_wanted(kafka, monkeypatch):
+    assert run("--create", command=topics).exit_code == 0
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__WEBHOOK_PARTITIONS", "3")
+    differs = run("--json", command=topics)
+    assert differs.exit_code == 1
+    row = next(row for row in json.loads(differs.stdout) if row["topic"] == topic_names(Settings()).webhooks)
+    assert (row["state"], row["differences"]) == (
+        "differs",
+        [{"setting": "partitions", "found": "2", "wanted": "3"}],
+    )
+
+
+def test_without_a_broker_topics_names_its_address(monkeypatch, unused_tcp_port):
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", f"127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__TIMEOUT_SECONDS", "1")
+    result = run(command=topics)
+    assert result.exit_code == 1
+    assert str(unused_tcp_port) in result.stderr

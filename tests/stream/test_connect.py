@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from datetime import timedelta
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
@@ -35,7 +36,11 @@ async def sandbox():
 def settings(sandbox, embedded_bootstrap, unused_tcp_port):
     addresses = sandbox.addresses
     return Settings(
-        kafka={"bootstrap_servers": embedded_bootstrap, "topic_prefix": f"connect{time.time_ns()}.", "timeout_seconds": 10},
+        kafka={
+            "bootstrap_servers": embedded_bootstrap,
+            "topic_prefix": f"connect{time.time_ns()}.",
+            "timeout_seconds": 10,
+        },
         encryption_keys=[Fernet.generate_key().decode()],
         quickbooks={
             "url": addresses.quickbooks_url,
@@ -130,8 +135,6 @@ async def test_connecting_again_wins_over_what_stands(connector, log, sandbox, s
     addresses = sandbox.addresses
     await connector.with_refresh_token(addresses.realm_id, addresses.refresh_token)
     former = await log.newest(addresses.realm_id)
-    from datetime import timedelta
-
     await log.record(former.replace(changed_at=former.changed_at + timedelta(hours=5), state="reconnect needed"))
     await connector.with_refresh_token(addresses.realm_id, sandbox.grants[addresses.realm_id].refresh_token)
     assert (await log.newest(addresses.realm_id)).state == "connected"
@@ -175,7 +178,7 @@ async def test_without_a_broker_no_token_is_used_up(settings, session, sandbox, 
     kafka = {"bootstrap_servers": f"127.0.0.1:{unused_tcp_port_factory()}", "timeout_seconds": 1}
     away = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=kafka)})
     connector = Connector(away, ConnectionLog(away), AiohttpTransport(session))
-    with pytest.raises(BrokerUnreachable, match="127.0.0.1"):
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1"):
         await connector.with_refresh_token(sandbox.addresses.realm_id, sandbox.addresses.refresh_token)
     assert sandbox.oauth.refreshes == 0
 
@@ -223,7 +226,7 @@ async def test_a_taken_port_is_told(connector, settings):
     where = listen_at(settings.quickbooks.redirect_uri, None)
     server = await asyncio.start_server(lambda *_: None, where.host, where.port)
     async with server:
-        with pytest.raises(ConnectFailed, match="cannot listen on 127.0.0.1"):
+        with pytest.raises(ConnectFailed, match=r"cannot listen on 127\.0\.0\.1"):
             await connector.with_browser(realm=None, listen=where, wait_seconds=5, show=print)
 
 
@@ -289,7 +292,9 @@ async def run_connect(settings, *arguments, stdin=b"", **environment):
 async def test_the_command_connects_with_a_refresh_token(settings, sandbox, kafka_bootstrap, way):
     """The topic is declared by the command itself, and no token is printed."""
     real = settings.model_copy(
-        update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": 30})}
+        update={
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": 30})
+        }
     )
     realm, token = sandbox.addresses.realm_id, sandbox.addresses.refresh_token
     given = {"argument": ["--refresh-token", token], "stdin": ["--refresh-token", "-"], "environment": []}[way]

@@ -113,8 +113,8 @@ def test_pages_divide_the_rows_and_a_page_beyond_the_last_is_the_last(index: Ind
 def test_the_newest_change_of_a_connection_wins_and_a_refresh_keeps_the_name(index: Index) -> None:
     first = ConnectionChanged(realm="r", state="connected", changed_at=RECEIVED_AT, company_name="Example")
     later = first.replace(state="reconnect needed", changed_at=RECEIVED_AT + timedelta(hours=1), company_name=None)
-    index.apply(Batch(connections=[later, first]))
     index.apply(Batch(connections=[first, later]))
+    index.apply(Batch(connections=[first]))
     with index.reading() as connection:
         (row,) = queries.overview(connection)["connections"]
     assert (row["state"], row["company_name"]) == ("reconnect needed", "Example")

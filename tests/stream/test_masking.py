@@ -2,7 +2,8 @@ import json
 
 from stream.masking import MASK, masked_json, masked_text, pretty
 
-TOKENS = b'{"access_token": "AAA", "nested": [{"refresh_token": "BBB"}], "sync_token": "3", "access_token_expires_at": "later"}'
+TOKENS = b"""{"access_token": "AAA", "nested": [{"refresh_token": "BBB"}], "sync_token": "3",
+    "access_token_expires_at": "later"}"""
 
 
 def test_tokens_are_masked_at_any_depth_and_nothing_else_is() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from models.ledger import ItemMapping
+from models.outcomes import Result
 from models.record import Address
 from stream import queries
-from stream.index import Batch, Index, story_of
+from stream.index import Batch, Index, TableRow, story_of
 from stream.names import topic_names
 from stream.projection import Projection
 from stream.reader import TopicsMissing
@@ -52,6 +53,27 @@ def state(index: Index, number: int) -> str | None:
     with index.reading() as connection:
         row = queries.invoice(connection, invoice_id(number))
     return None if row is None else str(row["state"])
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying(Index):
+    """An index whose process dies in the middle of a batch, after some whole ones."""
+
+    def __init__(self, path: Path, batches: int) -> None:
+        super().__init__(path)
+        self.batches = batches
+
+    def apply(self, batch: Batch) -> None:
+        if self.batches == 0:
+            with suppress(UnicodeEncodeError):  # the second half fails, so none of it may stay
+                broken = TableRow("items", "r/1", "\ud800", Address(topic="t", partition=0, offset=0), "2026")
+                super().apply(Batch(steps=batch.steps, table_rows=[broken], positions=batch.positions))
+            raise Killed
+        self.batches -= 1
+        super().apply(batch)
 
 
 async def until(condition: Callable[[], bool], timeout_seconds: float = 20) -> None:
@@ -102,22 +124,9 @@ async def test_a_projection_killed_anywhere_ends_with_the_same_index(bootstrap: 
         await record_a_month(recorder, 14)
         whole = dump(await project(recorder))
         torn = Index(tmp_path / "torn.sqlite")
-        for _ in range(4):
-            applied = asyncio.Event()
-            loop = asyncio.get_running_loop()
-
-            class Watched(Index):
-                def apply(self, batch: Batch) -> None:
-                    for each in batch.steps[:7], batch.steps:  # a part, as if the process had died and come back
-                        super().apply(Batch(steps=each))
-                    super().apply(batch)
-                    loop.call_soon_threadsafe(applied.set)
-
-            task = asyncio.create_task(Projection(recorder.settings, Watched(torn.path)).run())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(applied.wait(), 1)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        for batches in (0, 1, 2):
+            with suppress(Killed):
+                await Projection(recorder.settings, Dying(torn.path, batches)).catch_up()
         await Projection(recorder.settings, torn).catch_up()
     assert dump(torn) == whole
 
@@ -155,23 +164,24 @@ async def test_an_index_deleted_under_a_running_projection_comes_back(bootstrap:
 
 
 async def test_topics_made_anew_make_the_index_anew(tmp_path: Path) -> None:
-    for number in (1, 2):
-        with embedded_broker() as bootstrap:
-            async with recording(settings_of(bootstrap, tmp_path / "i.sqlite")) as recorder:
-                for each in range(2 if number == 1 else 1):  # so that the first index is ahead of the second log
-                    await recorder.story(invoice_of(10 * number + each))
-                index = await project(recorder)
-    assert [state(index, each) for each in (10, 11, 20)] == [None, None, "posted"]
-
-
-async def test_topics_made_anew_are_noticed_when_they_are_longer_than_before(tmp_path: Path) -> None:
-    for number, stories in ((1, 1), (2, 3)):
+    for stories in (2, 0):
         with embedded_broker() as bootstrap:
             async with recording(settings_of(bootstrap, tmp_path / "i.sqlite")) as recorder:
                 for each in range(stories):
-                    await recorder.story(invoice_of(10 * number + each))
+                    await recorder.story(invoice_of(each))
                 index = await project(recorder)
-    assert [state(index, each) for each in (10, 20, 21, 22)] == [None, "posted", "posted", "posted"]
+                assert count(index, "invoices") == stories
+
+
+async def test_topics_made_anew_are_noticed_when_they_are_longer_than_before(tmp_path: Path) -> None:
+    histories: list[tuple[Result, int]] = [("parked", 1), ("posted", 3)]
+    for result, stories in histories:
+        with embedded_broker() as bootstrap:
+            async with recording(settings_of(bootstrap, tmp_path / "i.sqlite")) as recorder:
+                for each in range(stories):
+                    await recorder.story(invoice_of(each), result)  # the first lies where the first lay before
+                index = await project(recorder)
+    assert [state(index, each) for each in range(3)] == ["posted"] * 3
 
 
 async def test_garbage_on_every_topic_does_not_stop_the_projection(bootstrap: str, tmp_path: Path) -> None:
@@ -222,7 +232,8 @@ async def test_the_overview_says_what_waits_for_whom_and_what_differs(bootstrap:
     with index.reading() as connection:
         overview = queries.overview(connection)
         letters = queries.dead_letters(connection, page=1, page_rows=10).rows
-    assert [(each["reason"], each["remedy"], each["count"]) for each in overview["waiting"]][0] == (
+    first = overview["waiting"][0]
+    assert (first["reason"], first["remedy"], first["count"]) == (
         "no item",
         "map it",
         2,

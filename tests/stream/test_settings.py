@@ -1,5 +1,7 @@
 """Bad settings: the error names the key, its problem and an example. Good ones: file first, environment over it."""
 
+import os
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -9,8 +11,6 @@ from stream.settings import SettingMissing, Settings, SettingsError, load, requi
 @pytest.fixture(autouse=True)
 def no_other_settings(monkeypatch, tmp_path):
     """Neither a file in the working directory nor the developer's environment counts here."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("METRONOME_QBO_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_a_bad_secret_does_not_appear_in_the_error(write):
 
 def test_production_refuses_the_embedded_broker(write):
     write('environment = "production"')
-    with pytest.raises(SettingsError, match="kafka.bootstrap_servers: production needs a real broker"):
+    with pytest.raises(SettingsError, match=r"kafka\.bootstrap_servers: production needs a real broker"):
         load()
 
 

@@ -1,0 +1,54 @@
+# Every target does its own set-up: a virtual environment in .venv, with the pinned and hashed requirements.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test check format kafka bench requirements clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
+
+demo: $(VENV)/.runtime  ## Watch invoices travel the whole way; ARGS="--invoices 200 --exit" passes arguments
+	@$(BIN)/metronome-qbo demo $(ARGS)
+
+test: $(VENV)/.dev  ## Run all tests; ARGS="-k delivery" passes arguments to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## Lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars, for machines without Docker
+	@$(BIN)/python -m stream.sandbox.kafka_jars --port 9092 --data var/kafka $(ARGS)
+
+bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-quickbooks
+	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
+requirements: $(VENV)/.dev  ## Pin the requirements anew
+	$(BIN)/uv pip compile --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet requirements-dev.in -o requirements-dev.txt
+
+clean:  ## Remove the virtual environment and all caches
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements.txt pyproject.toml
+	@echo "installing the requirements into $(VENV)" >&2
+	@$(PIP) install --require-hashes --no-deps -r requirements.txt
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@echo "installing the test requirements into $(VENV)" >&2
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
