@@ -39,6 +39,7 @@ _RANK = {"webhooks": 0, "invoices": 1, "commands": 2, "outcomes": 3, "deadletter
 _ON_THE_WAY = ("received", "enriched", "commanded")
 _IN_BOOKS = ("posted", "updated", "unchanged")
 _UNSETTLED = ("parked", "uncertain")
+_FINAL = ("posted", "updated", "voided")
 
 ERRORS = "__connect.errors."
 SUMMARY_CHARACTERS_MAX = 500
@@ -120,7 +121,9 @@ def fold(steps: Iterable[Step]) -> dict[str, str | float | None]:
         state = moved
         if state not in _ON_THE_WAY and state != DEAD_LETTER:
             settled = state
-        row |= {"reason": step.reason, "remedy": step.remedy, "waits_for": step.waits_for, "changed_at": step.at}
+        # That nothing had to be changed is no trouble to tell of an invoice, only a step of its story.
+        reason = None if step.state == "unchanged" else step.reason
+        row |= {"reason": reason, "remedy": step.remedy, "waits_for": step.waits_for, "changed_at": step.at}
     row["state"] = state
     row["mismatch"] = _mismatch(row)
     return row
@@ -140,7 +143,9 @@ def _moved(state: str | None, settled: str | None, step: Step) -> str | None:
     if step.state is None:
         return None
     if step.role == "outcomes":
-        return (settled or "posted") if step.state == "unchanged" else step.state
+        if step.state != "unchanged":
+            return step.state
+        return settled if settled in _FINAL else "posted"
     if state is None:
         return step.state
     if step.state == DEAD_LETTER:

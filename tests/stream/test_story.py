@@ -80,6 +80,12 @@ def test_the_same_steps_in_any_shuffle_have_one_order() -> None:
     assert in_order(shuffled) == in_order(steps)
 
 
+def test_unchanged_tells_no_trouble_and_ends_a_wait() -> None:
+    again = [command(1), outcome("unchanged", 1, of=1, reason="the books hold exactly this document already")]
+    assert fold([command(), outcome("posted"), *again])["reason"] is None
+    assert fold([command(), outcome("parked"), *again])["state"] == "posted"
+
+
 def test_unchanged_leaves_the_state_as_it_was() -> None:
     settled = [command(), outcome("updated"), command(1), outcome("unchanged", 1, of=1)]
     assert fold(settled)["state"] == "updated"

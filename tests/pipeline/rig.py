@@ -1,0 +1,368 @@
+"""The whole system on one machine: simulators in the test's process, our commands as child processes, a broker.
+
+The simulators are at hand, so a test can spoil their answers and read their books; everything of ours runs as a user
+would start it. Each rig has topics and a consumer group of its own, so that many share one broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import aiohttp
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from agents.documents import is_ours
+from models.commands import COMMANDS, Command, PostInvoice
+from models.money import parse_json, quantum, round_half_up, unit_of
+from models.outcomes import Outcome
+from models.record import Address, Record
+from stream.children import Child, Children
+from stream.demo import environment
+from stream.encryption import TokenCipher
+from stream.names import TABLES, TopicNames, changelog, topic_names
+from stream.prepare import prepare_topics
+from stream.reader import RawRecord, open_consumer, partitions_of, read_range
+from stream.sandbox.generator import generate
+from stream.sandbox.quickbooks_oauth import Grant
+from stream.sandbox.scene import Scene
+from stream.sandbox.server import Sandbox, start_sandbox
+from stream.sandbox.webhooks import finalized_notice, signed_headers
+from stream.settings import Kafka, Settings
+from tests.brokers import Broker
+from tests.builders import a_line, an_invoice, json_of
+
+READY_SECONDS = 40
+READ_SECONDS = 20
+OUTCOME_SECONDS = 45
+POLL_SECONDS = 0.1
+CUSTOMER_OF_RIG = "76cbebf3-f36d-5ddc-8b7e-6dd80881c7a6"
+"""A Metronome customer that every rig has; it is QuickBooks customer 58."""
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+NO_LIMITS = {
+    "QUICKBOOKS__REQUESTS_PER_SECOND": "10000",
+    "QUICKBOOKS__REQUESTS_PER_MINUTE": "600000",
+    "QUICKBOOKS__IN_FLIGHT_MAX": "64",
+}
+
+
+@dataclass
+class Rig:
+    """Everything that a test touches; made by `running_rig`."""
+
+    sandbox: Sandbox
+    children: Children
+    settings: Settings
+    outcomes: list[Outcome] = field(default_factory=list)
+    webhook_url: str = ""
+    _follower: asyncio.Task[None] | None = None
+
+    @property
+    def names(self) -> TopicNames:
+        return topic_names(self.settings)
+
+    @property
+    def bootstrap(self) -> str:
+        return str(self.settings.kafka.bootstrap_servers)
+
+    @property
+    def realm(self) -> str:
+        return self.sandbox.addresses.realm_id
+
+    # Our processes
+
+    async def start_worker(self, **also: str) -> Child:
+        """A worker that is ready; `also` changes its settings, as in WORKER__IN_FLIGHT_MAX="1"."""
+        child = await self.children.start("worker", ready_within_seconds=READY_SECONDS, also=_variables(also))
+        if self.settings.worker.hosts_receiver:
+            self.webhook_url = _url_in(child.ready_line).removesuffix("/healthz") + "/webhooks/metronome"
+        return child
+
+    async def start_receiver(self, **also: str) -> Child:
+        child = await self.children.start("receive", ready_within_seconds=READY_SECONDS, also=_variables(also))
+        self.webhook_url = _url_in(child.ready_line)
+        return child
+
+    async def connect(self, grant: Grant | None = None) -> None:
+        """Let us into the company of `grant` (the first company's first one), by the command."""
+        grant = grant or self.sandbox.grants[self.realm]
+        await self.children.run(
+            *("connect", "--realm", grant.realm_id, "--refresh-token", "-"),
+            within_seconds=READY_SECONDS,
+            stdin=grant.refresh_token + "\n",
+        )
+
+    # Metronome's side
+
+    def new_invoice(self, total: int | Decimal = 1000, **changes: Any) -> str:
+        """Metronome has one more finalized invoice, of a customer and a product that QuickBooks knows; its id."""
+        changes = {"id": str(uuid4()), "customer_id": CUSTOMER_OF_RIG} | changes
+        lines = changes.pop("lines", None)
+        invoice = an_invoice(lines) if lines is not None else an_invoice([a_line(total)])
+        return self.sandbox.metronome.add_invoice(json_of(invoice | changes))
+
+    async def deliver(self, *invoice_ids: str) -> None:
+        """Metronome finalizes the invoices and sends their signed webhooks, again until each is accepted."""
+        deliveries = await self.sandbox.send_finalized(self.webhook_url, list(invoice_ids))
+        assert all(each.accepted for each in deliveries), [each for each in deliveries if not each.accepted]
+
+    def webhook_of(self, invoice_id: str) -> bytes:
+        """The body of the invoice's webhook, without finalizing anything."""
+        return finalized_notice(self.sandbox.metronome.invoices[invoice_id], time.time())
+
+    async def post_webhook(self, body: bytes, **headers: str) -> int:
+        """Send any body to the receiver, signed as Metronome would; `headers` go over those. The HTTP status."""
+        signed = signed_headers(self.sandbox.webhook_secret, time.time(), body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READ_SECONDS)) as session,
+            session.post(self.webhook_url, data=body, headers=signed | named) as response,
+        ):
+            return response.status
+
+    # Kafka
+
+    async def publish(
+        self, topic: str, *values: bytes, key: bytes | None = None, partition: int | None = None, **headers: bytes
+    ) -> list[Address]:
+        """Write records as any producer may; where they lie."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
+        await producer.start()
+        try:
+            sent = [
+                await producer.send_and_wait(topic, value, key=key, partition=partition, headers=list(headers.items()))
+                for value in values
+            ]
+        finally:
+            await producer.stop()
+        return [Address(topic=each.topic, partition=each.partition, offset=each.offset) for each in sent]
+
+    async def publish_webhooks(self, *invoice_ids: str) -> None:
+        """Put bare webhooks on the topic, past the receiver."""
+        await self.publish(self.names.webhooks, *(self.webhook_of(each) for each in invoice_ids))
+
+    async def publish_command(self, command: Record) -> Address:
+        realm: str = command.realm  # type: ignore[attr-defined]
+        [address] = await self.publish(self.names.commands, command.encode(), key=realm.encode())
+        return address
+
+    async def records(self, topic: str) -> list[RawRecord]:
+        return [each async for each in read_range(self.bootstrap, topic, 0, None, timeout_seconds=READ_SECONDS)]
+
+    async def commands(self) -> list[Command]:
+        return [COMMANDS.validate_json(each.value or b"") for each in await self.records(self.names.commands)]
+
+    async def post_command_of(self, invoice_id: str) -> PostInvoice:
+        """The last command to post this invoice."""
+        posts = [each for each in await self.commands() if isinstance(each, PostInvoice)]
+        return next(each for each in reversed(posts) if each.invoice_id == invoice_id)
+
+    async def table(self, name: str) -> dict[str, bytes]:
+        """The rows of a table, as its changelog tells them."""
+        rows: dict[str, bytes] = {}
+        for each in await self.records(changelog(self.settings, name)):
+            assert each.key is not None
+            if each.value is None:
+                rows.pop(each.key.decode(), None)
+            else:
+                rows[each.key.decode()] = each.value
+        return rows
+
+    async def dead_letters_of(self, value: bytes, count: int = 1) -> list[RawRecord]:
+        """The dead letters with these bytes, once there are `count`."""
+
+        async def found() -> list[RawRecord] | None:
+            letters = [each for each in await self.records(self.names.deadletters) if each.value == value]
+            return letters if len(letters) >= count else None
+
+        return await until_async(found, f"{count} dead letters with {value[:60]!r}")
+
+    def every_topic(self) -> list[str]:
+        return [*self.names.all(), *(changelog(self.settings, table) for table in TABLES)]
+
+    # Outcomes and books
+
+    async def follow_outcomes(self) -> None:
+        """Keep `outcomes` up to date from here on."""
+        self._follower = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        topic = self.names.outcomes
+        numbers = (await partitions_of(self.bootstrap, [topic]))[topic]
+        mine = [TopicPartition(topic, number) for number in numbers]
+        async with open_consumer(self.bootstrap, READ_SECONDS) as consumer:
+            consumer.assign(mine)
+            for each in mine:
+                consumer.seek(each, 0)
+            async for record in consumer:
+                self.outcomes.append(Outcome.model_validate_json(record.value))
+
+    def outcomes_of(self, invoice_id: str) -> list[Outcome]:
+        return [each for each in self.outcomes if each.subject == f"invoice/{invoice_id}"]
+
+    async def outcome(self, invoice_id: str, nth: int = 1, within_seconds: float = OUTCOME_SECONDS) -> Outcome:
+        """The nth outcome of an invoice, waited for."""
+        await self.until(
+            lambda: len(self.outcomes_of(invoice_id)) >= nth, f"outcome {nth} of {invoice_id}", within_seconds
+        )
+        return self.outcomes_of(invoice_id)[nth - 1]
+
+    async def until(self, reached: Callable[[], object], what: str, within_seconds: float = OUTCOME_SECONDS) -> None:
+        """Wait for a state of the books, the simulators or the outcomes."""
+        try:
+            async with asyncio.timeout(within_seconds):
+                while not reached():
+                    if self._follower is not None and self._follower.done():
+                        self._follower.result()
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not within {within_seconds} s: {what}\n{self.logs()[-6000:]}") from None
+
+    async def posts_a_valid_invoice(self) -> None:
+        """Nothing is blocked: one more invoice goes the whole way."""
+        invoice_id = self.new_invoice()
+        await self.deliver(invoice_id)
+        outcome = await self.outcome(invoice_id)
+        assert (outcome.result, outcome.total) == ("posted", Decimal(10)), outcome
+        assert len(self.documents_of(invoice_id)) == 1
+
+    def documents_of(self, invoice_id: str) -> list[Json]:
+        """The QuickBooks documents of an invoice, in all companies."""
+        return [each for each in self._documents() if is_ours(each, invoice_id)]
+
+    def _documents(self) -> Iterator[Json]:
+        for books in self.sandbox.quickbooks.books.values():
+            yield from books.objects["Invoice"].values()
+            yield from books.objects["CreditMemo"].values()
+
+    def assert_books_match(self, invoice_ids: list[str]) -> None:
+        """Each invoice stands in the books exactly once, with Metronome's total to the cent, and nothing else does."""
+        held: dict[str, list[Decimal]] = {}
+        for document in self._documents():
+            note = str(document["PrivateNote"]).partition("\n")[0]
+            held.setdefault(note.removeprefix("Metronome invoice "), []).append(Decimal(str(document["TotalAmt"])))
+        assert held == {each: [self.billed(each)] for each in invoice_ids}
+
+    def billed(self, invoice_id: str) -> Decimal:
+        """Metronome's total in whole units, to the cent, without its sign."""
+        invoice = self.sandbox.metronome.invoices[invoice_id]
+        unit = unit_of(invoice["credit_type"]["name"])
+        return round_half_up(unit.major(Decimal(invoice["total"])), quantum(unit.currency)).copy_abs()
+
+    def logs(self) -> str:
+        """What our processes logged, all of them."""
+        return "\n".join(each.read_text(errors="replace") for each in sorted(self.children.directory.glob("*.log")))
+
+    @property
+    def cipher(self) -> TokenCipher:
+        return TokenCipher(self.settings.encryption_keys)
+
+    async def stop(self) -> None:
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        await self.children.stop()
+        await self.sandbox.stop()
+
+
+@asynccontextmanager
+async def running_rig(
+    broker: Broker,
+    directory: Path,
+    changes: Mapping[str, str] | None = None,
+    *,
+    invoices: int = 4,
+    scene: Scene | None = None,
+    **simulator: Any,
+) -> AsyncIterator[Rig]:
+    """A connected company and prepared topics, with no worker yet. `changes` are settings, `simulator` is for
+    `start_sandbox`."""
+    sandbox = await start_sandbox(invoices=invoices, scene=scene, **{"limits": False, **simulator})
+    kafka = Kafka(bootstrap_servers=None if broker.kind == "embedded" else broker.bootstrap_servers)
+    kafka = kafka.model_copy(update={"company_partitions": 4, "webhook_partitions": 4})
+    variables = environment(kafka, broker.bootstrap_servers, asdict(sandbox.addresses))
+    variables |= _variables({**NO_LIMITS, "WORKER__SESSION_TIMEOUT_SECONDS": "6", "WORKER__HEALTH_PORT": "0"})
+    variables |= _variables(changes or {})
+    rig = Rig(sandbox, Children(directory, variables), settings_of(variables))
+    try:
+        await prepare_topics(rig.settings)
+        for grant in sandbox.grants.values():
+            await rig.connect(grant)
+        await rig.follow_outcomes()
+        yield rig
+    finally:
+        await rig.stop()
+
+
+def settings_of(variables: Mapping[str, str]) -> Settings:
+    """The settings that a child reads from its environment."""
+    nested: Json = {}
+    for name, text in variables.items():
+        *path, last = name.removeprefix("METRONOME_QBO_").lower().split("__")
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = json.loads(text) if text[:1] in "[{" else text
+    return Settings(**nested)
+
+
+def a_scene(invoices: int, **options: Any) -> Scene:
+    """Generated invoices with dates of the moment."""
+    return generate(1, invoices, now=datetime.now(UTC), **options)
+
+
+def fault_body(code: str, message: str = "Refused", detail: str = "for this test") -> str:
+    """QuickBooks' error body in its usual shape (facts/quickbooks.md §6.1)."""
+    error = {"Message": message, "Detail": detail, "code": code, "element": ""}
+    return json.dumps({"Fault": {"Error": [error], "type": "ValidationFault"}, "time": "2026-11-02T00:00:00.000-07:00"})
+
+
+async def until_async(poll: Callable[[], Any], what: str, within_seconds: float = OUTCOME_SECONDS) -> Any:
+    """What `poll` gives when it is no longer None."""
+    deadline = time.monotonic() + within_seconds
+    while (found := await poll()) is None:
+        assert time.monotonic() < deadline, f"not within {within_seconds} s: {what}"
+        await asyncio.sleep(POLL_SECONDS)
+    return found
+
+
+async def ended(child: Child, within_seconds: float) -> int:
+    """The exit code of a child, which ends within the bound."""
+    async with asyncio.timeout(within_seconds):
+        return await child.process.wait()
+
+
+async def killed(child: Child) -> None:
+    """-9: no time for anything."""
+    child.process.kill()
+    await child.process.wait()
+
+
+def header(record: RawRecord, name: str) -> str:
+    """An error header of a dead letter, without its prefix in the name."""
+    return dict(record.headers)["__connect.errors." + name].decode()
+
+
+def read_samples(path: Path) -> dict[str, Json]:
+    """The fixture invoices by name."""
+    return {each["name"]: each["invoice"] for each in parse_json(path.read_text())["samples"]}
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"METRONOME_QBO_{name}": value for name, value in settings.items()}
+
+
+def _url_in(line: str) -> str:
+    return next(word for word in line.split() if word.startswith("http")).rstrip("/")
