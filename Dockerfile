@@ -1,6 +1,7 @@
 FROM python:3.11-slim
 
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    METRONOME_QBO_CONFIG=/etc/metronome-qbo.toml
 
 RUN useradd --system --create-home --home-dir /var/lib/metronome-qbo metronome-qbo
 

@@ -78,6 +78,7 @@ class Connections:
         self._refresh_before = timedelta(seconds=refresh_before_seconds)
         self._second_try_seconds = second_try_seconds
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
 
     async def access_token(self, realm: str) -> str:
@@ -119,7 +120,11 @@ class Connections:
 
     def _access_token_of(self, connection: ConnectionChanged) -> str:
         assert connection.access_token is not None
-        return self._cipher.decrypt(connection.access_token)
+        encrypted, token = self._decrypted.get(connection.realm, ("", ""))
+        if encrypted != connection.access_token:
+            token = self._cipher.decrypt(connection.access_token)
+            self._decrypted[connection.realm] = (connection.access_token, token)
+        return token
 
     async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
         """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""

@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from models.events import InvoiceEnriched
-from models.metronome import Contract, Customer, Invoice, InvoiceFinalized, Webhook
+from models.metronome import Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 from models.record import Record
 
@@ -39,7 +39,7 @@ class Routes:
     by_currency: Mapping[str, str]
     default_realm: str | None
 
-    def realm_of(self, invoice: Invoice) -> str:
+    def realm_of(self, invoice: InvoiceHead) -> str:
         """Raises Unusable when no rule names a company."""
         named = (invoice.customer_custom_fields or {}).get(self.customer_field)
         if named:
@@ -142,7 +142,7 @@ async def _facts(
     delivered: Delivered[InvoiceFinalized | Webhook], customer_id: str, invoice_id: str, enricher: Enricher
 ) -> InvoiceEnriched:
     answer = await enricher.metronome.invoice(customer_id, invoice_id)
-    invoice = _invoice_of(answer)
+    invoice = _head_of(answer)
     if invoice.id != invoice_id or invoice.customer_id != customer_id:
         raise Unusable(
             f"the webhook names invoice {invoice_id} of customer {customer_id}, Metronome's answer is invoice "
@@ -167,9 +167,9 @@ async def _facts(
     )
 
 
-def _invoice_of(answer: str) -> Invoice:
+def _head_of(answer: str) -> InvoiceHead:
     try:
-        return Invoice.model_validate(parse_json(answer)["data"])
+        return InvoiceHead.model_validate(parse_json(answer)["data"])
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise Unusable(f"Metronome's answer is not an invoice that we can read: {fields}") from None
@@ -185,7 +185,7 @@ async def _customer(customer_id: str, enricher: Enricher) -> Customer:
     return customer
 
 
-async def _contract(invoice: Invoice, enricher: Enricher) -> Contract | None:
+async def _contract(invoice: InvoiceHead, enricher: Enricher) -> Contract | None:
     """The contract, whose name is not on the invoice; None for invoices of legacy plans."""
     if invoice.contract_id is None:
         return None

@@ -31,7 +31,10 @@ class Books(Protocol):
 
 @dataclass(frozen=True)
 class Tables:
-    """The sink's tables, by `realm/id`. `record_attempt` stores a ledger entry and waits for the broker's word."""
+    """The sink's tables, by `realm/id`.
+
+    `record_attempt` stores a ledger entry, and returns when the broker has confirmed it and the numbers claimed before.
+    """
 
     customers: MutableMapping[str, CustomerMapping]
     items: MutableMapping[str, ItemMapping]

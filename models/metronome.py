@@ -96,12 +96,20 @@ class Payer(Vendor):
     contract_id: str | None = None
 
 
-class Invoice(Vendor):
-    """An invoice as `GET /v1/customers/{customer_id}/invoices/{invoice_id}` gives it (§1.1)."""
+class InvoiceHead(Vendor):
+    """What an invoice says of itself beside its money: enough to find its customer, contract and company."""
 
     id: str
     customer_id: str
     credit_type: CreditType
+    contract_id: str | None = None
+    contract_custom_fields: dict[str, str] | None = None
+    customer_custom_fields: dict[str, str] | None = None
+
+
+class Invoice(InvoiceHead):
+    """An invoice as `GET /v1/customers/{customer_id}/invoices/{invoice_id}` gives it (§1.1)."""
+
     line_items: list[LineItem]
     status: str
     total: Number
@@ -109,9 +117,6 @@ class Invoice(Vendor):
     issued_at: datetime | None = None
     start_timestamp: datetime | None = None
     end_timestamp: datetime | None = None
-    contract_id: str | None = None
-    contract_custom_fields: dict[str, str] | None = None
-    customer_custom_fields: dict[str, str] | None = None
     billable_status: str | None = None
     net_payment_terms_days: Number | None = None
     regenerated_from_invoice_id: str | None = None

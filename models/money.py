@@ -23,10 +23,13 @@ class UnknownUnit(ValueError):
     """The pricing unit is not a currency that we know; an unknown unit is refused, never guessed."""
 
 
+_DECODER = json.JSONDecoder(parse_float=Decimal)
+
+
 def parse_json(raw: bytes | str) -> Any:
     """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError and nothing else."""
     try:
-        return json.loads(raw, parse_float=Decimal)
+        return _DECODER.decode(raw if isinstance(raw, str) else raw.decode())
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"unreadable: {type(error).__name__}") from None
 

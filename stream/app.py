@@ -31,6 +31,7 @@ from models.outcomes import Outcome
 from models.record import Address, Record
 
 from .encryption import TokenCipher
+from .fetching import fetch_promptly
 from .names import topic_names
 from .settings import Settings
 from .tables import ChangelogTable, record_table, text_table
@@ -47,6 +48,7 @@ class Topology:
         self.settings = settings
         self.names = topic_names(settings)
         self.app = _faust_app(settings)
+        fetch_promptly(self.app, settings.kafka.fetch_wait_milliseconds)
         self.deliveries: list[Delivery[Any]] = []
         self._topics = {name: self._raw_topic(name) for name in self.names.all()}
         self._build(transport, oauth)
@@ -64,6 +66,7 @@ class Topology:
         async def record_attempt(key: str, entry: LedgerEntry) -> None:
             invoices[key] = entry
             await invoices.confirmed()
+            await doc_numbers.confirmed()
 
         async def record_connection(change: ConnectionChanged) -> None:
             await self.publish([change])

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,13 +34,22 @@ class Children:
     environment: Mapping[str, str] = field(default_factory=dict)
     running: list[Child] = field(default_factory=list)
 
-    async def start(self, *arguments: str, ready_within_seconds: float, also: Mapping[str, str] | None = None) -> Child:
-        """Start `metronome-qbo ARGUMENTS`, and return when it printed its first line. Raises ChildFailed."""
+    async def start(
+        self,
+        *arguments: str,
+        ready_within_seconds: float,
+        also: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> Child:
+        """Start `metronome-qbo ARGUMENTS`, and return when it printed its first line. Raises ChildFailed.
+
+        `also` are settings for this one only; `under` are Python's own arguments, such as those of a profiler.
+        """
         name = f"{arguments[0]}-{len(self.running)}"
         log = self.directory / f"{name}.log"
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *_command(arguments),
+                *_command(arguments, under),
                 env=self._environment(also),
                 cwd=self.directory,
                 stdout=asyncio.subprocess.PIPE,
@@ -104,8 +113,8 @@ async def end(child: Child, within_seconds: float) -> None:
         await child.process.wait()
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "stream", *arguments]
+def _command(arguments: Sequence[str], under: Sequence[str] = ()) -> list[str]:
+    return [sys.executable, *under, "-m", "stream", *arguments]
 
 
 def _tail(log: Path, characters: int = 3000) -> str:

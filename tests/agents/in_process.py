@@ -78,7 +78,7 @@ class InProcess:
     """
 
     def __init__(self, core: http.Core, clock: Clock) -> None:
-        self._core = core
+        self.core = core
         self._clock = clock
         self.refuse_connections = 0
         self.before: Callable[[http.Request], None] = lambda request: None
@@ -96,7 +96,7 @@ class InProcess:
         request = http.Request(method, parts.path, dict(parse_qsl(parts.query)), lower, body or b"")
         self.before(request)
         self.calls.append(request)
-        answer = self._core(request)
+        answer = self.core(request)
         self.after(request)
         await self._clock.sleep(min(ANSWER_SECONDS + answer.delay_seconds, timeout_seconds))
         if answer.ending != "whole" or answer.delay_seconds >= timeout_seconds:
@@ -146,11 +146,11 @@ class LoggedTable(MutableMapping[str, Any]):
 
 
 class Tokens:
-    """The access token of the simulator's one grant; `refreshed` counts the new ones."""
+    """Access tokens as `new_token` gives them; `refreshed` counts those after the first."""
 
-    def __init__(self, token: str) -> None:
-        self.token = token
-        self.next_tokens: list[str] = []
+    def __init__(self, new_token: Callable[[], str]) -> None:
+        self.new_token = new_token
+        self.token = new_token()
         self.refreshed = 0
         self.connected = True
 
@@ -161,8 +161,7 @@ class Tokens:
 
     async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
         self.refreshed += 1
-        if self.next_tokens:
-            self.token = self.next_tokens.pop(0)
+        self.token = self.new_token()
         return self.token
 
 
@@ -191,14 +190,11 @@ class World:
         add_item(self.books, "31", "API Calls", START)
         self.faults = Faults()
         self.transport = InProcess(self.faults.around(self.quickbooks.answer), self.clock)
-        self.tokens = Tokens(self.new_token())
+        self.tokens = Tokens(lambda: next(iter(self.oauth.connect(REALM).access_tokens)))
         self.durable: dict[str, dict[str, Any]] = {"customers": {}, "items": {}, "invoices": {}, "doc_numbers": {}}
         self.outcomes: list[Outcome] = []
         self.offsets = 0
         self.worker = Worker(self)
-
-    def new_token(self) -> str:
-        return next(iter(self.oauth.connect(REALM).access_tokens))
 
     async def run(self, command: Command, *, offset: int | None = None) -> Outcome:
         """Deliver a command, at a new offset or again at `offset`, and publish its outcome."""
@@ -259,7 +255,10 @@ class Worker:
 
     async def run(self, command: Command, offset: int, crash_at: CrashAt | None) -> Outcome:
         world, self._crash_at = self._world, crash_at
-        world.transport.before, world.transport.after = self._killer("before the write"), self._killer("after the write")
+        world.transport.before, world.transport.after = (
+            self._killer("before the write"),
+            self._killer("after the write"),
+        )
         sink = Sink(
             books=self._client,
             tables=self.tables,
@@ -284,6 +283,7 @@ class Worker:
         if self._crash_at == "before the attempt is recorded":
             raise Crash
         self.tables.invoices[key] = entry
+        self._logged["doc_numbers"].confirm()
         self._logged["invoices"].confirm()
 
     def _killer(self, crash_at: CrashAt) -> Callable[[http.Request], None]:

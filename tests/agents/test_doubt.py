@@ -1,6 +1,7 @@
 """Crashes, lost answers and trouble: one document in the end, whether or not QuickBooks remembers a requestid."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.agents.in_process import (
     INVOICE_ID,
     START,
     TIMEOUT_SECONDS,
+    CrashAt,
     World,
     a_post,
     a_void,
@@ -25,7 +27,8 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(settings=QuickBooksSettings(limits=False, requestid_seconds=request.param))
 
 
-def only(world: World) -> Decimal:
+def only(world: World) -> Any:
+    """The amount of the one document in the books, which is ours."""
     [document] = world.invoices()
     assert document["PrivateNote"].startswith(f"Metronome invoice {INVOICE_ID}")
     return Decimal(document["TotalAmt"])
@@ -65,7 +68,7 @@ async def test_killed_before_the_outcome_is_published_it_is_told_once_more(world
 
 
 @pytest.mark.parametrize("crash_at", ["before the write", "after the write", "before the outcome"])
-async def test_a_killed_update_is_made_in_place(world: World, crash_at) -> None:
+async def test_a_killed_update_is_made_in_place(world: World, crash_at: CrashAt) -> None:
     await world.run(a_post("10.00"))
     offset = await world.dies(a_post("11.00"), crash_at)
     outcome = await world.run(a_post("11.00"), offset=offset)
@@ -138,7 +141,7 @@ def _fresh(spoiled: Fault) -> Fault:
 
 
 async def test_the_document_is_found_by_customer_and_date_where_the_company_numbers_itself(world: World) -> None:
-    """Even when the invoice has meanwhile another date: it is looked for where the attempt put it."""
+    """The void knows neither customer nor date: the recorded attempt does."""
     world.patience_seconds = 0.1
     world.faults.add(fault("drop", after_commit=True))
     assert (await world.run(a_post("10.00"))).result == "uncertain"
@@ -227,14 +230,14 @@ async def test_an_uncertain_invoice_found_missing_and_then_refused_is_refused(wo
 
 
 async def test_a_rejected_token_is_refreshed_and_the_invoice_posted_once(world: World) -> None:
-    world.tokens.next_tokens.append(world.new_token())
-    world.tokens.token = "expired"
+    world.clock.now += 3601
     outcome = await world.run(a_post())
     assert (outcome.result, world.tokens.refreshed, only(world)) == ("posted", 1, 10)
 
 
 async def test_a_token_rejected_twice_parks_the_invoice_as_not_done(world: World) -> None:
     world.tokens.token = "no-such-token"
+    world.tokens.new_token = lambda: "no-such-token"
     outcome = await world.run(a_post())
     assert (outcome.result, outcome.waits_for) == ("parked", "connection")
     assert "no-such-token" not in outcome.model_dump_json()

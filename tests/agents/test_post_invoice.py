@@ -25,7 +25,8 @@ async def test_the_first_time_costs_one_write_and_no_read(world: World) -> None:
         "posted", Decimal("10.07"), "USD", "MTR-D23458E0",
     )  # fmt: skip
     assert (outcome.qbo_id, outcome.sync_token, outcome.attempts, outcome.adopted) == ("1", "0", 1, False)
-    assert outcome.intuit_tid and outcome.requestid
+    assert outcome.intuit_tid
+    assert outcome.requestid
     assert (len(world.transport.writes()), len(world.transport.reads())) == (1, 0)
     [document] = world.invoices()
     assert (document["TotalAmt"], document["CustomerRef"]["value"]) == (Decimal("10.07"), "58")
@@ -138,7 +139,8 @@ async def test_when_every_number_is_taken_the_invoice_is_refused() -> None:
         world.books.put_sale("Invoice", {**(await _foreign(number)), "Id": world.books.new_id("Invoice")})
     outcome = await world.run(a_post())
     assert (outcome.result, outcome.rule) == ("refused", "quickbooks")
-    assert outcome.error is not None and outcome.error.code == "6140"
+    assert outcome.error is not None
+    assert outcome.error.code == "6140"
     assert len(world.invoices()) == 10
 
 

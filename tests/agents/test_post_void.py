@@ -7,7 +7,7 @@ import pytest
 from models.document import CustomerNeed
 from models.outcomes import Outcome
 from stream.sandbox.quickbooks import QuickBooksSettings
-from tests.agents.in_process import INVOICE_ID, World, a_post, a_void, fault, refusal
+from tests.agents.in_process import INVOICE_ID, CrashAt, World, a_post, a_void, fault, refusal
 
 
 @pytest.fixture(params=[86_400, 0], ids=["requestids remembered", "requestids forgotten"])
@@ -78,7 +78,9 @@ async def test_an_older_post_after_a_later_void_changes_nothing(world: World) ->
 
 
 @pytest.mark.parametrize("crash_at", ["before the write", "after the write", "before the outcome"])
-async def test_an_older_post_that_comes_again_after_a_killed_void_leaves_it_to_the_void(world: World, crash_at) -> None:
+async def test_an_older_post_that_comes_again_after_a_killed_void_leaves_it_to_the_void(
+    world: World, crash_at: CrashAt
+) -> None:
     """Neither offset was committed, so both come again, the post first."""
     await world.run(a_post(), offset=3)
     await world.dies(a_void(), crash_at, offset=4)

@@ -148,9 +148,8 @@ async def test_a_producer_of_librdkafka_may_write_a_bare_webhook(rig: Rig) -> No
 
 async def test_a_created_customer_is_stored_back_in_metronome(rig: Rig) -> None:
     """The customer had no qbo_customer_id; afterwards it has that of the document, and it was created only once."""
-    unmapped = {
-        each["id"]: each["name"] for each in rig.sandbox.scene.customers if not each["custom_fields"].get("qbo_customer_id")
-    }  # fmt: skip
+    customers = rig.sandbox.scene.customers
+    unmapped = {each["id"]: each["name"] for each in customers if "qbo_customer_id" not in each["custom_fields"]}
     billed = [each for each in rig.sandbox.scene.invoices if each["customer_id"] in unmapped]
     assert billed, "the scene has no invoice of an unmapped customer"
     fields = rig.sandbox.metronome.store.fields_of

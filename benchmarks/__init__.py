@@ -1,0 +1,1 @@
+"""Measurements, each with a command and a reference in the same run."""

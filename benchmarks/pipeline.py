@@ -1,0 +1,212 @@
+"""Invoices per second from the webhook topic to the recorded outcome, beside a loop of python-quickbooks.
+
+The simulators answer at once and all rate limits are lifted, so that what is measured is ours. The reference posts the
+same number of invoices of the same shape to the same simulator with python-quickbooks, one after the other, as its
+documentation shows it: no Metronome, no Kafka, no ledger.
+
+    python -m benchmarks.pipeline --invoices 1000
+    python -m benchmarks.pipeline --broker kafka --profile
+"""
+
+import asyncio
+import json
+import os
+import pstats
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import aiohttp
+import typer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from intuitlib.client import AuthClient
+from quickbooks import QuickBooks
+from quickbooks.objects.base import Ref
+from quickbooks.objects.detailline import SalesItemLine, SalesItemLineDetail
+from quickbooks.objects.invoice import Invoice
+from rich.console import Console
+from rich.table import Table
+
+from models.outcomes import Outcome
+from stream.children import Children
+from stream.demo import environment
+from stream.names import TopicNames, topic_names
+from stream.reader import open_consumer, partitions_of
+from stream.sandbox.embedded_broker import embedded_broker
+from stream.sandbox.kafka_jars import KafkaFromJars
+from stream.settings import Kafka, Settings
+
+Broker = Literal["embedded", "kafka"]
+WITHIN_SECONDS = 60
+LIFTED = {
+    "METRONOME_QBO_QUICKBOOKS__REQUESTS_PER_SECOND": "1000000",
+    "METRONOME_QBO_QUICKBOOKS__REQUESTS_PER_MINUTE": "1000000",
+    "METRONOME_QBO_QUICKBOOKS__IN_FLIGHT_MAX": "64",
+    "METRONOME_QBO_LOGGING__LEVEL": "warning",
+}
+console = Console(highlight=False, width=110)
+
+
+def main(
+    invoices: Annotated[int, typer.Option(min=1, help="How many invoices.")] = 1000,
+    broker: Annotated[str, typer.Option(help="embedded, kafka, or both.")] = "both",
+    reference: Annotated[int, typer.Option(min=1, help="How many invoices the reference loop posts.")] = 200,
+    profile: Annotated[bool, typer.Option("--profile", help="Where the worker's time goes; slows it down.")] = False,
+) -> None:
+    brokers: tuple[Broker, ...] = ("embedded", "kafka") if broker == "both" else (broker,)  # type: ignore[assignment]
+    table = Table("Broker", "Invoices", "Seconds", "Invoices/s", "Reference/s", "Ratio", title="One worker")
+    for each in brokers:
+        with _running(each) as kafka:
+            count, seconds, reference_rate = asyncio.run(_measure(kafka, invoices, reference, profile))
+        rate = count / seconds
+        table.add_row(
+            each, str(count), f"{seconds:.1f}", f"{rate:.0f}", f"{reference_rate:.0f}", f"{rate / reference_rate:.1f} ×"
+        )
+    console.print(table)
+
+
+@contextmanager
+def _running(broker: Broker) -> Iterator[Kafka]:
+    """The settings with which `environment` makes a demo's own; without servers it means the embedded broker."""
+    if broker == "kafka":
+        with KafkaFromJars() as kafka:
+            yield Kafka(bootstrap_servers=kafka.bootstrap_servers)
+    else:
+        yield Kafka()
+
+
+async def _measure(kafka: Kafka, invoices: int, reference: int, profile: bool) -> tuple[int, float, float]:
+    with tempfile.TemporaryDirectory() as name:
+        if kafka.bootstrap_servers is not None:
+            return await _run(kafka, kafka.bootstrap_servers, Path(name), invoices, reference, profile)
+        with embedded_broker() as servers:
+            return await _run(kafka, servers, Path(name), invoices, reference, profile)
+
+
+async def _run(
+    kafka: Kafka, servers: str, directory: Path, invoices: int, reference: int, profile: bool
+) -> tuple[int, float, float]:
+    children = Children(directory)
+    try:
+        sandbox = await children.start(
+            "sandbox", "--invoices", str(invoices), "--seed", "1", "--no-limits", ready_within_seconds=WITHIN_SECONDS
+        )
+        addresses = json.loads(sandbox.ready_line)
+        children.environment = environment(kafka, servers, addresses) | LIFTED
+        realm = addresses["realm_id"]
+        await children.run(
+            "connect", "--realm", realm, "--refresh-token", "-",
+            within_seconds=WITHIN_SECONDS, stdin=addresses["refresh_token"] + "\n",
+        )  # fmt: skip
+        setup = json.loads(await children.run("setup", "--realm", realm, "--json", within_seconds=WITHIN_SECONDS))
+        children.environment |= {"METRONOME_QBO_POLICY__DEFAULT_ITEM_ID": setup["item_id"]}
+        under = ("-m", "cProfile", "-o", str(directory / "profile")) if profile else ()
+        await children.start("worker", ready_within_seconds=WITHIN_SECONDS, under=under)
+        prefix = children.environment["METRONOME_QBO_KAFKA__TOPIC_PREFIX"]
+        names = topic_names(Settings(kafka=Kafka(topic_prefix=prefix)))
+        webhooks = [(each["id"], _webhook(each)) for each in await _inspected(addresses["metronome_url"])]
+        seconds = await _pipeline(servers, names, webhooks)
+        posted = (await _inspected(addresses["quickbooks_url"]))[:reference]
+        reference_rate = await asyncio.to_thread(_reference, addresses, posted)
+        if profile:
+            worker = children.running[-1]
+            worker.process.terminate()
+            await worker.process.wait()
+            pstats.Stats(str(directory / "profile"), stream=sys.stdout).sort_stats("tottime").print_stats(45)
+        return len(webhooks), seconds, reference_rate
+    finally:
+        await children.stop()
+
+
+async def _inspected(url: str) -> list[dict[str, Any]]:
+    """What a simulator says that it holds."""
+    async with aiohttp.ClientSession() as session, session.get(url + "/_sandbox/invoices") as response:
+        held: list[dict[str, Any]] = await response.json()
+    return held
+
+
+def _webhook(invoice: dict[str, Any]) -> bytes:
+    ids = {"invoice_id": invoice["id"], "customer_id": invoice["customer_id"]}
+    return json.dumps({"id": invoice["id"], "type": "invoice.finalized", "properties": ids}).encode()
+
+
+async def _pipeline(servers: str, names: TopicNames, webhooks: list[tuple[str, bytes]]) -> float:
+    """Seconds from the first webhook on its topic to the last invoice's outcome."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers, linger_ms=5)
+    await producer.start()
+    numbers = (await partitions_of(servers, [names.outcomes]))[names.outcomes]
+    async with open_consumer(servers, WITHIN_SECONDS) as consumer:
+        partitions = [TopicPartition(names.outcomes, number) for number in numbers]
+        consumer.assign(partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        started, waiting = time.monotonic(), {key for key, _ in webhooks}
+        for key, body in webhooks:
+            await producer.send(names.webhooks, body, key=key.encode())
+        async with asyncio.timeout(600):
+            async for record in consumer:
+                outcome = Outcome.model_validate_json(record.value)
+                if outcome.subject.startswith("invoice/") and outcome.result == "posted":
+                    waiting.discard(outcome.subject.removeprefix("invoice/"))
+                if not waiting:
+                    break
+        seconds = time.monotonic() - started
+    await producer.stop()
+    return seconds
+
+
+def _reference(addresses: dict[str, Any], posted: list[dict[str, Any]]) -> float:
+    """Invoices per second of python-quickbooks, posting these documents again, one after the other."""
+    os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the simulator is plain HTTP on this machine
+    root = addresses["quickbooks_url"]
+    with AuthClient(
+        addresses["client_id"],
+        addresses["client_secret"],
+        "http://localhost/callback",
+        root + "/.well-known/openid_configuration",
+        access_token=addresses["access_token"],
+    ) as auth:
+        client = QuickBooks(auth_client=auth, company_id=addresses["realm_id"], minorversion=75)
+        client.sandbox, client.sandbox_api_url_v3 = True, root + "/v3"
+        try:
+            started = time.monotonic()
+            for document in posted:
+                _again(document).save(qb=client)
+            return len(posted) / (time.monotonic() - started)
+        finally:
+            client.session.close()
+
+
+def _again(document: dict[str, Any]) -> Invoice:
+    invoice = Invoice()
+    invoice.CustomerRef = _ref(document["CustomerRef"]["value"])
+    invoice.CurrencyRef = _ref(document["CurrencyRef"]["value"])
+    invoice.DocNumber = "REF-" + document["Id"]
+    invoice.TxnDate, invoice.PrivateNote = document["TxnDate"], document.get("PrivateNote", "")
+    for line in document["Line"]:
+        if line["DetailType"] != "SalesItemLineDetail":
+            continue
+        sold, detail = SalesItemLine(), SalesItemLineDetail()
+        sold.Amount, sold.Description = line["Amount"], line.get("Description")
+        detail.ItemRef = _ref(line["SalesItemLineDetail"]["ItemRef"]["value"])
+        detail.Qty = line["SalesItemLineDetail"].get("Qty")
+        detail.UnitPrice = line["SalesItemLineDetail"].get("UnitPrice")
+        sold.SalesItemLineDetail = detail
+        invoice.Line.append(sold)
+    return invoice
+
+
+def _ref(value: str) -> Ref:
+    ref = Ref()
+    ref.value = value
+    return ref
+
+
+if __name__ == "__main__":
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(main)
+    command()

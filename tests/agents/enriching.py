@@ -1,0 +1,70 @@
+"""`enrich` against the Metronome simulator without sockets, on a clock that only sleeping moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from agents.delivery import Delivered
+from agents.enrich import Enricher, Remembered, Routes, enrich, read_webhook
+from agents.metronome_client import MetronomeClient
+from agents.persistence import Patience
+from models.events import InvoiceEnriched
+from models.record import Address, Record
+from stream.sandbox.faults import Faults
+from stream.sandbox.metronome import Metronome
+from stream.sandbox.scene import Scene
+from tests.agents.in_process import Clock, InProcess
+from tests.builders import CUSTOMER_ID, INVOICE_ID, an_invoice, json_of
+
+TOKEN = "metronome-token"
+WEBHOOKS = "metronome.webhooks"
+KAFKA_TIME = datetime(2026, 11, 3, tzinfo=UTC)
+CACHE_SECONDS = 300.0
+
+
+class MetronomeWorld:
+    """Metronome with one invoice, and an enricher that talks to it."""
+
+    def __init__(self, *, token: str = TOKEN, routes: Routes | None = None, **invoice: Any) -> None:
+        self.clock = Clock()
+        scene = Scene(custom_field_keys=(("contract", "qbo_memo_ref"), ("customer", "qbo_realm_id")))
+        self.core = Metronome(scene, TOKEN, self.clock)
+        self.core.add_invoice(json_of(an_invoice(**invoice)))
+        self.core.store.find("customer", CUSTOMER_ID)["name"] = "Acme GmbH"
+        self.faults = Faults()
+        self.transport = InProcess(self.faults.around(self.core.answer), self.clock)
+        self.client = MetronomeClient(self.transport, "https://metronome.example/", token, timeout_seconds=30)
+        self.enricher = Enricher(
+            metronome=self.client,
+            routes=routes or Routes("qbo_realm_id", {}, "default-realm"),
+            patience=Patience(21_600, 60, self.clock, self.clock.sleep),
+            customers=Remembered(CACHE_SECONDS, 10, self.clock),
+            contracts=Remembered(CACHE_SECONDS, 10, self.clock),
+            now=self.clock.moment,
+        )
+
+    async def enriched(self, value: bytes | None = None, headers: Mapping[str, bytes] | None = None) -> list[Record]:
+        webhook = read_webhook(value or a_webhook())
+        at = Address(topic=WEBHOOKS, partition=2, offset=7)
+        return list(await enrich(Delivered(webhook, at, dict(headers or {}), KAFKA_TIME), enricher=self.enricher))
+
+    async def facts(self, value: bytes | None = None, headers: Mapping[str, bytes] | None = None) -> InvoiceEnriched:
+        [record] = await self.enriched(value, headers)
+        assert isinstance(record, InvoiceEnriched)
+        return InvoiceEnriched.model_validate_json(record.encode())
+
+    def asked(self, what: str) -> int:
+        return sum(what in call.path for call in self.transport.calls)
+
+
+def a_webhook(invoice_id: str = INVOICE_ID, customer_id: str = CUSTOMER_ID, **changes: Any) -> bytes:
+    properties = {
+        "invoice_id": invoice_id,
+        "customer_id": customer_id,
+        "invoice_finalized_date": "2026-11-02T01:00:00Z",
+    }
+    return orjson.dumps({"id": "e-1", "type": "invoice.finalized", "properties": properties, **changes})

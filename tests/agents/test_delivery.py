@@ -1,0 +1,278 @@
+"""The loop under every agent: publish before ack, acks in order, bounded, ordered per resource, nothing dropped."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event, TooManyDeadLetters, Unusable
+from models.events import ConnectionChanged
+from models.record import Address, Record
+
+WHEN = datetime(2026, 11, 22, tzinfo=UTC)
+BOUND_SECONDS = 5
+
+
+class Stage:
+    """A delivery over given texts; `happened` is the order of everything, `gates` hold a handler back.
+
+    A text is `resource:rest`; it establishes its resource, and uses what follows a `+`.
+    """
+
+    def __init__(self, *texts: bytes | None, in_flight_max: int = 8, dead_letters_in_a_row_max: int = 3) -> None:
+        self.texts = texts
+        self.happened: list[str] = []
+        self.published: list[Record | DeadLetter] = []
+        self.acked: list[int] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.handling = 0
+        self.handling_most = 0
+        self.publish_fails = False
+        self.ends: asyncio.Event | None = None
+        self.on_handle: Callable[[str], Awaitable[None]] | None = None
+        self.delivery: Delivery[str] = Delivery(
+            "stage",
+            decode=self.decode,
+            handle=self.handle,
+            claims=self.claims,
+            publish=self.publish,
+            in_flight_max=in_flight_max,
+            dead_letters_in_a_row_max=dead_letters_in_a_row_max,
+        )
+
+    @staticmethod
+    def decode(value: bytes) -> str:
+        if value == b"deep":
+            raise RecursionError
+        return value.decode()
+
+    @staticmethod
+    def claims(text: str) -> Claims:
+        resource, _, used = text.partition(":")[0].partition("+")
+        return Claims(frozenset({resource} if resource else ()), frozenset({used} if used else ()))
+
+    async def handle(self, delivered: Delivered[str]) -> Sequence[Record]:
+        text = delivered.record
+        self.handling += 1
+        self.handling_most = max(self.handling, self.handling_most)
+        self.happened.append(f"handle {text}")
+        try:
+            if text in self.gates:
+                await self.gates[text].wait()
+            if self.on_handle:
+                await self.on_handle(text)
+            await asyncio.sleep(0)
+        finally:
+            self.handling -= 1
+        if "bad" in text:
+            raise Unusable(f"{text} is not usable")
+        return [ConnectionChanged(realm=text, state="connected", changed_at=WHEN)]
+
+    async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+        await asyncio.sleep(0)
+        if self.publish_fails:
+            raise ConnectionError("the broker is away")
+        self.published += records
+        for record in records:
+            name = "dead letter" if isinstance(record, DeadLetter) else record.realm  # type: ignore[attr-defined]
+            self.happened.append(f"publish {name}")
+
+    async def events(self) -> AsyncIterator[Event]:
+        for offset, text in enumerate(self.texts):
+            yield self.event(offset, text)
+        if self.ends:
+            await self.ends.wait()
+
+    def event(self, offset: int, text: bytes | None) -> Event:
+        def ack() -> None:
+            self.acked.append(offset)
+            self.happened.append(f"ack {offset}")
+
+        at = Address(topic="source", partition=1, offset=offset)
+        return Event(b"key", text, {"source": b"receiver"}, at, WHEN, ack)
+
+    async def run(self) -> None:
+        async with asyncio.timeout(BOUND_SECONDS):
+            await self.delivery.run(self.events())
+
+    def letters(self) -> list[DeadLetter]:
+        return [record for record in self.published if isinstance(record, DeadLetter)]
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    async with asyncio.timeout(BOUND_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_record_is_acknowledged_after_its_records_are_confirmed() -> None:
+    stage = Stage(b"a:1")
+    await stage.run()
+    assert stage.happened == ["handle a:1", "publish a:1", "ack 0"]
+
+
+async def test_acks_come_in_offset_order_when_work_ends_out_of_order() -> None:
+    stage = Stage(b"a:1", b"b:1", b"c:1")
+    stage.gates["a:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish c:1" in stage.happened)
+    assert stage.acked == []
+    stage.gates["a:1"].set()
+    await running
+    assert stage.acked == [0, 1, 2]
+    assert stage.happened.index("publish b:1") < stage.happened.index("publish a:1")
+
+
+async def test_no_more_than_the_bound_are_begun_before_the_first_is_acknowledged() -> None:
+    texts = [f"{number}:x".encode() for number in range(9)]
+    stage = Stage(*texts, in_flight_max=3)
+    stage.gates["0:x"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: stage.happened.count("publish 2:x") == 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    begun = [each for each in stage.happened if each.startswith("handle")]
+    assert begun == ["handle 0:x", "handle 1:x", "handle 2:x"]
+    stage.gates["0:x"].set()
+    await running
+    assert stage.acked == list(range(9))
+    assert stage.handling_most <= 3
+
+
+async def test_records_of_one_resource_follow_each_other_and_others_run_beside_them() -> None:
+    stage = Stage(b"a:1", b"a:2", b"b:1")
+    stage.gates["a:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish b:1" in stage.happened)
+    assert "handle a:2" not in stage.happened
+    stage.gates["a:1"].set()
+    await running
+    assert stage.happened.index("publish a:1") < stage.happened.index("handle a:2")
+
+
+async def test_a_record_waits_for_what_it_uses_and_two_users_run_side_by_side() -> None:
+    stage = Stage(b"customer:1", b"i1+customer:x", b"i2+customer:x")
+    for text in ("customer:1", "i1+customer:x", "i2+customer:x"):
+        stage.gates[text] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: stage.handling == 1)
+    await asyncio.sleep(0.01)
+    assert stage.happened == ["handle customer:1"]
+    stage.gates["customer:1"].set()
+    await until(lambda: stage.handling == 2)
+    stage.gates["i1+customer:x"].set()
+    stage.gates["i2+customer:x"].set()
+    await running
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(b"\xff\xfe", "UnicodeDecodeError"), (b"", "Unusable"), (None, "Unusable"), (b"deep", "RecursionError")],
+    ids=["garbage", "empty", "no value", "nested too deeply"],
+)
+async def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_address(
+    value: bytes | None, name: str
+) -> None:
+    stage = Stage(value, b"a:1")
+    await stage.run()
+    [letter] = stage.letters()
+    assert (letter.key, letter.value) == (b"key", value)
+    assert letter.headers["source"] == b"receiver"
+    told = {key.removeprefix("__connect.errors."): text.decode() for key, text in letter.headers.items()}
+    assert (told["topic"], told["partition"], told["offset"]) == ("source", "1", "0")
+    assert (told["exception.class.name"], told["stage"], told["connector.name"]) == (name, "VALUE_CONVERTER", "stage")
+    assert stage.acked == [0, 1]
+    assert stage.happened.index("publish dead letter") < stage.happened.index("ack 0")
+
+
+async def test_what_a_handler_cannot_handle_becomes_a_dead_letter_that_says_why() -> None:
+    stage = Stage(b"bad:1")
+    await stage.run()
+    [letter] = stage.letters()
+    assert letter.headers["__connect.errors.exception.message"] == b"bad:1 is not usable"
+    assert letter.headers["__connect.errors.stage"] == b"TASK_PUT"
+    assert b"Unusable" in letter.headers["__connect.errors.exception.stacktrace"]
+    assert (letter.value, stage.acked) == (b"bad:1", [0])
+
+
+async def test_a_run_of_dead_letters_stops_the_worker() -> None:
+    stage = Stage(b"bad:1", b"bad:2", b"bad:3", b"bad:4", in_flight_max=1)
+    with pytest.raises(TooManyDeadLetters, match=r"3 dead letters in a row.*source\[1\]@2"):
+        await stage.run()
+    assert stage.acked == [0, 1, 2]
+
+
+async def test_dead_letters_with_good_records_between_them_do_not_stop_it() -> None:
+    stage = Stage(*[b"bad:1", b"bad:2", b"a:1"] * 3)
+    await stage.run()
+    assert (len(stage.letters()), len(stage.acked)) == (6, 9)
+
+
+async def test_a_failed_publish_ends_the_run_and_acknowledges_nothing() -> None:
+    stage = Stage(b"a:1", b"b:1")
+    stage.publish_fails = True
+    with pytest.raises(ConnectionError):
+        await stage.run()
+    assert stage.acked == []
+
+
+async def test_a_dead_letter_that_cannot_be_published_is_not_acknowledged() -> None:
+    stage = Stage(b"bad:1")
+    stage.publish_fails = True
+    with pytest.raises(ConnectionError):
+        await stage.run()
+    assert stage.acked == []
+
+
+async def test_a_source_that_breaks_ends_the_run() -> None:
+    class Broken(Stage):
+        async def events(self) -> AsyncIterator[Event]:
+            yield self.event(0, b"a:1")
+            raise OSError("the consumer is gone")
+
+    with pytest.raises(OSError, match="the consumer is gone"):
+        await Broken().run()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+async def test_when_the_run_ends_no_task_of_it_stays_behind(how: str) -> None:
+    """A handler that went on after the end would write to QuickBooks beside the worker that took over."""
+    stage = Stage(b"a:1", b"b:1", b"b:2", b"c:1", in_flight_max=8)
+    stage.ends = asyncio.Event()
+    for text in ("a:1", "b:1"):
+        stage.gates[text] = asyncio.Event()
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish c:1" in stage.happened)
+    if how == "cancelled":
+        running.cancel()
+    else:
+        stage.publish_fails = True
+        stage.gates["a:1"].set()
+    with pytest.raises((asyncio.CancelledError, ConnectionError)):
+        await running
+    assert asyncio.all_tasks() == before
+    assert (stage.acked, "handle b:2" in stage.happened) == ([], False)
+
+
+async def test_drain_waits_for_what_is_in_flight() -> None:
+    stage = Stage(b"a:1", b"b:1")
+    stage.ends = asyncio.Event()
+    stage.gates["a:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish b:1" in stage.happened)
+    assert not await stage.delivery.drain(0.01)
+    stage.gates["a:1"].set()
+    assert await stage.delivery.drain(BOUND_SECONDS)
+    assert stage.acked == [0, 1]
+    stage.ends.set()
+    await running
+
+
+async def test_finished_resources_are_forgotten() -> None:
+    """Otherwise every invoice of a year would stay in memory."""
+    stage = Stage(*[f"{number}:x".encode() for number in range(50)])
+    await stage.run()
+    assert (stage.delivery._last, stage.delivery._tasks) == ({}, set())

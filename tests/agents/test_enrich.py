@@ -1,0 +1,229 @@
+"""From the webhook to the facts: everything asked once, kept verbatim, and every way in which it can go wrong."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from agents.delivery import Unusable
+from agents.enrich import Remembered, Routes, claims, read_webhook
+from agents.failures import Doubtful, Failure, TokenRefused, Wait
+from agents.persistence import Patience
+from models.metronome import InvoiceFinalized, Webhook
+from models.money import parse_json
+from stream.sandbox import http
+from stream.sandbox.faults import Fault
+from tests.agents.enriching import CACHE_SECONDS, KAFKA_TIME, MetronomeWorld, a_webhook
+from tests.agents.in_process import START, Clock
+from tests.builders import CREDITS, CUSTOMER_ID, EUROS, INVOICE_ID, a_line
+
+ROUTES = Routes("qbo_realm_id", {"EUR": "eur-realm"}, "default-realm")
+
+
+async def test_metronomes_answer_is_kept_digit_by_digit() -> None:
+    total = Decimal("1000.12345678901234567890123")
+    world = MetronomeWorld(lines=[a_line(total)])
+    facts = await world.facts()
+    assert '"total":1000.12345678901234567890123' in facts.answer.replace(": ", ":")
+    assert parse_json(facts.answer)["data"]["total"] == total
+
+
+async def test_the_facts_hold_all_that_the_books_will_need() -> None:
+    world = MetronomeWorld(contract_custom_fields={"qbo_memo_ref": "MSA-1042"})
+    contract = world.core.store.find("contract", "e91a1e81-6f2f-5d84-a5f0-7be08b339c95")
+    contract["name"] = "Enterprise"
+    facts = await world.facts()
+    assert (facts.invoice_id, facts.customer_id, facts.realm) == (INVOICE_ID, CUSTOMER_ID, "default-realm")
+    assert (facts.customer_name, facts.contract_name, facts.memo_ref) == ("Acme GmbH", "Enterprise", "MSA-1042")
+    assert str(facts.webhook) == "metronome.webhooks[2]@7"
+    assert facts.fetched_at.timestamp() > START
+
+
+async def test_an_invoice_of_a_legacy_plan_has_no_contract_to_ask_for() -> None:
+    world = MetronomeWorld(contract_id=None)
+    facts = await world.facts()
+    assert (facts.contract_name, facts.memo_ref, world.asked("contracts")) == (None, None, 0)
+
+
+async def test_customer_and_contract_are_asked_for_once_within_the_cache_time() -> None:
+    world = MetronomeWorld()
+    for _ in range(3):
+        await world.enriched()
+    assert (world.asked("/invoices/"), world.asked("contracts"), len(world.transport.calls)) == (3, 1, 5)
+    world.clock.now += CACHE_SECONDS + 1
+    await world.enriched()
+    assert (world.asked("/invoices/"), world.asked("contracts"), len(world.transport.calls)) == (4, 2, 8)
+
+
+def test_the_memory_of_names_is_bounded() -> None:
+    remembered: Remembered[str] = Remembered(60, 2, Clock())
+    for key in ("a", "b", "a", "c"):
+        remembered.put(key, key)
+    assert [remembered.get(key) for key in "abc"] == ["a", None, "c"]
+
+
+# Routing
+
+
+async def test_the_customers_custom_field_chooses_the_company_first() -> None:
+    fields = {"qbo_customer_id": "58", "qbo_realm_id": "own-realm"}
+    world = MetronomeWorld(routes=ROUTES, customer_custom_fields=fields, credit_type=EUROS)
+    assert (await world.facts()).realm == "own-realm"
+
+
+async def test_the_currency_chooses_next_and_the_default_last() -> None:
+    assert (await MetronomeWorld(routes=ROUTES, credit_type=EUROS).facts()).realm == "eur-realm"
+    assert (await MetronomeWorld(routes=ROUTES).facts()).realm == "default-realm"
+
+
+async def test_an_unknown_unit_goes_to_the_default_company_where_it_is_refused() -> None:
+    assert (await MetronomeWorld(routes=ROUTES, credit_type=CREDITS).facts()).realm == "default-realm"
+
+
+async def test_without_any_company_the_webhook_is_unusable_and_says_what_to_set() -> None:
+    world = MetronomeWorld(routes=Routes("qbo_realm_id", {}, None))
+    with pytest.raises(Unusable, match=r"routing\.default_realm"):
+        await world.enriched()
+
+
+# What never gets better
+
+
+async def test_an_unknown_invoice_is_unusable() -> None:
+    world = MetronomeWorld()
+    with pytest.raises(Unusable, match=f"no invoice nowhere of customer {CUSTOMER_ID}.*same Metronome environment"):
+        await world.enriched(a_webhook(invoice_id="nowhere"))
+    assert len(world.transport.calls) == 1
+
+
+async def test_an_invoice_of_another_customer_is_unusable() -> None:
+    world = MetronomeWorld()
+    with pytest.raises(Unusable, match="404"):
+        await world.enriched(a_webhook(customer_id="c-2"))
+
+
+@pytest.mark.parametrize(("field", "value"), [("customer_id", "c-2"), ("id", "i-2")])
+async def test_an_answer_about_something_else_is_unusable(field: str, value: str) -> None:
+    """Metronome would have to be wrong; believing it would bill a stranger."""
+    world = MetronomeWorld()
+    shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
+    world.transport.core = lambda request: http.json_answer({"data": {**shown, field: value}})
+    with pytest.raises(Unusable, match="the webhook names invoice"):
+        await world.enriched()
+
+
+async def test_an_answer_that_names_no_unit_is_unusable_and_the_field_is_named() -> None:
+    """The company cannot be chosen; what is wrong with the lines is for `translate` to refuse, with an outcome."""
+    world = MetronomeWorld()
+    shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
+    answer = {name: value for name, value in shown.items() if name != "credit_type"}
+    world.transport.core = lambda request: http.json_answer({"data": answer})
+    with pytest.raises(Unusable, match="credit_type: Field required"):
+        await world.enriched()
+
+
+async def test_a_refused_request_is_unusable() -> None:
+    world = MetronomeWorld()
+    world.faults.add(Fault("status", status=400, body='{"message": "malformed"}'))
+    with pytest.raises(Unusable, match="400: malformed"):
+        await world.enriched()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"x": 1e99999999999999999999}', "not JSON"),
+        (b"[]", "a webhook is a JSON object, this is a list"),
+        (b"null", "this is a NoneType"),
+        (b"{}", "type: Field required"),
+        (b'{"type": 7}', "type: Input should be a valid string"),
+        (b'{"type": "invoice.finalized"}', "properties: Field required"),
+        (b'{"type": "invoice.finalized", "properties": {"customer_id": "c"}}', "properties.invoice_id: Field required"),
+        (b'{"type": "invoice.finalized", "properties": {"invoice_id": "", "customer_id": "c"}}', "invoice_id: String"),
+        (b'{"type": "invoice.finalized", "properties": {"invoice_id": "\\ud800", "customer_id": "c"}}', "invoice_id"),
+    ],
+)
+def test_a_malformed_webhook_is_unusable_and_the_field_is_named(value: bytes, why: str) -> None:
+    with pytest.raises(Unusable, match=why):
+        read_webhook(value)
+
+
+async def test_an_unknown_event_is_ignored_without_asking_anybody() -> None:
+    world = MetronomeWorld()
+    assert await world.enriched(b'{"id": "e", "type": "alerts.spend_threshold_reached", "properties": {}}') == []
+    assert world.transport.calls == []
+
+
+# Trouble that passes
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fault("status", status=401, body='{"message": "Unauthorized"}', count=3),
+        Fault("status", status=403, count=3),
+        Fault("status", status=429, headers={"X-Metronome-Rate-Limit-Type": "client"}, count=3),
+        Fault("status", status=500, count=3),
+        Fault("status", status=408, count=3),
+        Fault("html", status=502, count=3),
+        Fault("hang", count=3),
+        Fault("drop", count=3),
+        Fault("truncated", count=3),
+        Fault("status", status=200, body="{}", count=3),
+        Fault("status", status=200, body="not JSON", count=3),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body[:3]}",
+)
+async def test_trouble_at_metronome_is_waited_for(trouble: Fault) -> None:
+    world = MetronomeWorld()
+    world.faults.add(Fault(trouble.kind, status=trouble.status, body=trouble.body, headers=trouble.headers, count=3))
+    facts = await world.facts()
+    assert facts.customer_name == "Acme GmbH"
+    assert len(world.transport.calls) == 6
+    assert world.clock.now - START > 0.7
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"), [(401, TokenRefused), (429, Wait), (500, Doubtful)], ids=["401", "429", "500"]
+)
+async def test_patience_over_raises_what_went_wrong_last(status: int, failure: type[Failure]) -> None:
+    world = MetronomeWorld()
+    world.faults.add(Fault("status", status=status, count=100_000))
+    with pytest.raises(failure):
+        await world.enriched()
+    assert 21_000 < world.clock.now - START <= 21_600
+    assert len(world.transport.calls) < 1000
+
+
+async def test_very_long_patience_does_not_overflow() -> None:
+    clock = Clock()
+    tries = Patience(1e9, 1, clock, clock.sleep).begin()
+    for _ in range(2000):
+        await tries.pause(Wait("away"))
+
+
+# When it was received
+
+
+@pytest.mark.parametrize(
+    ("headers", "received_at"),
+    [
+        ({"received-at": b"2026-11-02T00:00:01+00:00"}, datetime(2026, 11, 2, 0, 0, 1, tzinfo=UTC)),
+        ({}, KAFKA_TIME),
+        ({"received-at": b"2026-11-02T00:00:01"}, KAFKA_TIME),
+        ({"received-at": b"\xff"}, KAFKA_TIME),
+    ],
+    ids=["our receiver", "any other producer", "no time zone", "garbage"],
+)
+async def test_a_record_without_our_header_uses_kafkas_time(headers: dict[str, bytes], received_at: datetime) -> None:
+    assert (await MetronomeWorld().facts(headers=headers)).received_at == received_at
+
+
+def test_webhooks_of_one_invoice_follow_each_other_and_others_wait_for_nobody() -> None:
+    finalized = read_webhook(a_webhook())
+    assert isinstance(finalized, InvoiceFinalized)
+    assert claims(finalized).establishes == {INVOICE_ID}
+    assert not claims(Webhook(type="alerts.x")).establishes

@@ -1,0 +1,140 @@
+"""QuickBooks' limits on a virtual clock: any window of the server's, not only those that begin with a request."""
+
+import asyncio
+import heapq
+import itertools
+import random
+
+import pytest
+
+from agents.limits import WINDOW_MARGIN_SECONDS, Limits, Pacer
+
+SECOND = 1.0 + WINDOW_MARGIN_SECONDS - 1e-6
+MINUTE = 60.0 + WINDOW_MARGIN_SECONDS - 1e-6
+"""The pacer's own windows, a rounding error shorter."""
+
+TURNS_TO_SETTLE = 12
+"""More turns of the loop than a request takes from one wait to the next."""
+
+
+class VirtualTime:
+    """Time that moves to the next sleeper when everybody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._numbers = itertools.count()
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._numbers), woken))
+        await woken.wait()
+
+    async def run(self, *tasks: asyncio.Task[None]) -> None:
+        while not all(task.done() for task in tasks):
+            for _ in range(TURNS_TO_SETTLE):
+                await asyncio.sleep(0)
+            if self._sleepers and not all(task.done() for task in tasks):
+                at, _, woken = heapq.heappop(self._sleepers)
+                self.now = max(self.now, at)
+                woken.set()
+        await asyncio.gather(*tasks)
+
+
+def most_within(departures: list[float], seconds: float) -> int:
+    """The most departures in any window of that length, its end excluded."""
+    most, first = 0, 0
+    for last, departure in enumerate(departures):
+        while departures[first] <= departure - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+async def departures_of(limits: Limits, pauses: list[float], answer_seconds: float) -> list[float]:
+    time = VirtualTime()
+    pacer = Pacer(limits, monotonic=time, sleep=time.sleep)
+    departures: list[float] = []
+
+    async def request() -> None:
+        async with pacer.admitted("r"):
+            departures.append(time.now)
+            await time.sleep(answer_seconds)
+
+    async def arrive() -> None:
+        async with asyncio.TaskGroup() as group:
+            for pause in pauses:
+                if pause:
+                    await time.sleep(pause)
+                group.create_task(request())
+
+    await time.run(asyncio.create_task(arrive()))
+    assert len(departures) == len(pauses)
+    return departures
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_no_window_of_a_second_or_a_minute_holds_more_than_its_limit(seed: int) -> None:
+    chance = random.Random(seed)
+    pauses = [chance.choice([0.0, 0.0, 0.0, 0.03, chance.random()]) for _ in range(700)]
+    departures = await departures_of(Limits(10, 500, 10, 60.0), pauses, 0.05)
+    assert most_within(departures, SECOND) <= 10, f"seed {seed}"
+    assert most_within(departures, MINUTE) <= 500, f"seed {seed}"
+
+
+async def test_the_limits_are_used_to_the_full() -> None:
+    departures = await departures_of(Limits(10, 500, 10, 60.0), [0.0] * 600, 0.01)
+    assert most_within(departures, SECOND) == 10
+    assert most_within(departures, MINUTE) == 500
+    assert departures[499] < 53
+    assert departures[-1] < 75
+
+
+async def test_no_more_requests_are_in_flight_than_allowed() -> None:
+    time = VirtualTime()
+    pacer = Pacer(Limits(100, 1000, 3, 60.0), monotonic=time, sleep=time.sleep)
+    now = most = 0
+
+    async def request() -> None:
+        nonlocal now, most
+        async with pacer.admitted("r"):
+            now += 1
+            most = max(most, now)
+            await time.sleep(1.0)
+            now -= 1
+
+    await time.run(*(asyncio.create_task(request()) for _ in range(10)))
+    assert most == 3
+
+
+async def test_a_429_holds_that_company_only() -> None:
+    time = VirtualTime()
+    pacer = Pacer(Limits(10, 500, 10, 60.0), monotonic=time, sleep=time.sleep)
+    left: dict[str, float] = {}
+
+    async def request(realm: str) -> None:
+        async with pacer.admitted(realm):
+            left[realm] = time.now
+
+    pacer.throttled("slow")
+    await time.run(*(asyncio.create_task(request(realm)) for realm in ("slow", "other")))
+    assert left == {"other": 0.0, "slow": 60.0}
+
+
+async def test_a_request_that_fails_or_is_cancelled_gives_its_slot_back() -> None:
+    time = VirtualTime()
+    pacer = Pacer(Limits(100, 1000, 1, 60.0), monotonic=time, sleep=time.sleep)
+    with pytest.raises(OSError, match="lost"):
+        async with pacer.admitted("r"):
+            raise OSError("lost")
+    pacer.throttled("r")
+    waiting = asyncio.create_task(pacer.admitted("r").__aenter__())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    time.now = 61.0
+    async with asyncio.timeout(1), pacer.admitted("r"):
+        pass
