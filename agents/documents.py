@@ -178,18 +178,14 @@ def free_number(entry: LedgerEntry, taken: Collection[str], sink: Sink) -> str:
 
 
 async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> LedgerEntry:
-    _claim_number(entry, attempt.doc_number, sink)
+    number_key = f"{entry.realm}/{attempt.doc_number}"
+    if sink.tables.doc_numbers.get(number_key) != entry.invoice_id:
+        sink.tables.doc_numbers[number_key] = entry.invoice_id
     attempting = move(
         entry, "attempting", attempt=attempt, attempts=entry.attempts + 1, changed_at=sink.now(), kind=attempt.kind
     )
     await sink.tables.record_attempt(f"{entry.realm}/{entry.invoice_id}", attempting)
     return attempting
-
-
-def _claim_number(entry: LedgerEntry, number: str, sink: Sink) -> None:
-    key = f"{entry.realm}/{number}"
-    if sink.tables.doc_numbers.get(key) != entry.invoice_id:
-        sink.tables.doc_numbers[key] = entry.invoice_id
 
 
 async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink) -> tuple[dict[str, Any], str | None]:
@@ -220,7 +216,6 @@ async def _settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> 
         # An update that may or may not have been applied is simply made again, with the SyncToken just read.
         created_as_wanted = attempt.operation == "create" and _same_total(found, resolved)
         settled = _as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
-        _claim_number(settled, attempt.doc_number, sink)
         if _is_voided(found):
             settled = move(settled, "voided", content_hash=None)
     sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = settled

@@ -128,8 +128,8 @@ async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: 
             return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher)]
         except NotFound as failure:
             raise Unusable(
-                f"{failure}: Metronome has no invoice {ids.invoice_id} of customer {ids.customer_id}; check that the "
-                "webhook and the API token belong to the same Metronome environment"
+                f"Metronome does not know invoice {ids.invoice_id} of customer {ids.customer_id}, or its customer or "
+                f"contract ({failure}); check that the webhook and the API token belong to the same environment"
             ) from None
         except Refused as failure:
             raise Unusable(str(failure)) from None

@@ -54,7 +54,8 @@ def claims(command: Command) -> Claims:
         uses.add((realm, f"customer/{command.document.customer.customer_id}"))
         uses |= {(realm, f"item/{line.item.product_id or mappings.DEFAULT_ITEM}") for line in command.document.lines}
     if isinstance(command, EnsureCustomer):
-        establishes.add((realm, f"customer name/{command.customer.name.casefold()}"))
+        name = mappings.tidy_name(command.customer.name, mappings.CUSTOMER_NAME_CHARACTERS_MAX)
+        establishes.add((realm, f"customer name/{name.casefold()}"))
     return Claims(establishes=frozenset(establishes), uses=frozenset(uses))
 
 

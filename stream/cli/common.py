@@ -16,7 +16,9 @@ from stream.settings import Settings, SettingsError
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file with the settings.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
-out = Console(highlight=False)
+PIPED_COLUMNS = 120
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 EXIT_TROUBLE = 1

@@ -83,7 +83,7 @@ async def test_an_older_command_that_comes_again_after_a_killed_update_leaves_it
 
 
 async def test_a_number_adopted_after_a_crash_is_not_given_to_another_invoice(world: World) -> None:
-    """The claim on the number is lost with the worker, the look-up brings it back."""
+    """The claim on the number is as durable as the attempt."""
     offset = await world.dies(a_post(), "after the write")
     await world.run(a_post(), offset=offset)
     twin = await world.run(a_post(invoice_id="d23458e0-0000-4000-8000-000000000001"))
