@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ async def test_the_demo_carries_every_invoice_to_the_cent_and_posts_none_twice(c
     assert len(facts["invoices"]) == facts["outcomes"] == facts["posted"] == 12
     assert (facts["mismatches"], facts["duplicates"]) == (0, [])
     assert (facts["second_pass_posted"], facts["second_pass_unchanged"]) == (0, 12)
-    assert all(row["metronome_total"] == row["quickbooks_total"] for row in facts["invoices"])
+    assert all(Decimal(row["metronome_total"]) == Decimal(row["quickbooks_total"]) for row in facts["invoices"])
     assert 0 < facts["median_seconds"] <= facts["p99_seconds"] < DEMO_SECONDS
 
 

@@ -17,7 +17,7 @@ from stream.sandbox.quickbooks_oauth import Grant
 from stream.sandbox.server import default_oauth
 from tests.brokers import Broker
 
-from .rig import Rig, killed, running_rig
+from .rig import Rig, killed, running_rig, until_async
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,7 +61,7 @@ async def test_a_token_about_to_expire_is_refreshed_before_anyone_is_refused(rig
     """Intuit says that it lives for less than `quickbooks.refresh_before_seconds`."""
     shorter = replace(rig.sandbox.oauth.settings, access_token_seconds=60)
     usual, rig.sandbox.oauth.settings = rig.sandbox.oauth.settings, shorter
-    await rig.connect(grant_of(rig))
+    await connect(rig, grant_of(rig))
     rig.sandbox.oauth.settings = usual
     refreshes = rig.sandbox.oauth.refreshes
     await posted(rig, 12)
@@ -91,7 +91,7 @@ async def test_a_revoked_grant_parks_invoices_until_the_company_is_connected_aga
         assert rig.documents_of(invoice_id) == []
     assert (await newest_connection(rig)).state == "reconnect needed"
 
-    await rig.connect(rig.sandbox.oauth.connect(rig.realm))
+    await connect(rig, rig.sandbox.oauth.connect(rig.realm))
     assert (await newest_connection(rig)).state == "connected"
     for invoice_id in invoice_ids:
         await rig.publish_command(await rig.post_command_of(invoice_id))
@@ -128,6 +128,18 @@ def expire(rig: Rig) -> None:
     clock = rig.sandbox.clock
     assert isinstance(clock, Clock)
     clock.ahead_seconds += 2 * HOUR_SECONDS
+
+
+async def connect(rig: Rig, grant: Grant) -> None:
+    """By the command; returns when the worker knows of it."""
+    await rig.connect(grant)
+    wanted = (await newest_connection(rig)).changed_at
+
+    async def known() -> bool | None:
+        row = (await rig.table("connections"))[rig.realm]
+        return ConnectionChanged.model_validate_json(row).changed_at >= wanted or None
+
+    await until_async(known, "the new connection in the worker's table")
 
 
 async def posted(rig: Rig, count: int) -> None:
