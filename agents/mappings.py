@@ -36,8 +36,8 @@ def customer_ref(realm: str, need: CustomerNeed, customers: Mapping[str, Custome
     raise Parked(
         f"no QuickBooks customer is known for {need.name!r}",
         waits_for=f"customer/{need.customer_id}",
-        remedy=f"metronome-qbo map customer {need.customer_id} QBO_ID --realm {realm}, or set the custom field "
-        "qbo_customer_id in Metronome",
+        remedy=f"metronome-qbo map customer {need.customer_id} QBO_ID --realm {realm}, then metronome-qbo "
+        "redrive; or set the custom field qbo_customer_id in Metronome, and send the invoice's webhook again",
     )
 
 
@@ -58,8 +58,8 @@ def item_ref(realm: str, need: ItemNeed, items: Mapping[str, ItemMapping]) -> st
     raise Parked(
         f"no QuickBooks item is known for {need.name!r} (product {product})",
         waits_for=f"item/{product}",
-        remedy=f"metronome-qbo map item '{product}' QBO_ID --realm {realm}, or set the custom field qbo_item_id in "
-        "Metronome",
+        remedy=f"metronome-qbo map item '{product}' QBO_ID --realm {realm}, then metronome-qbo redrive; or set the "
+        "custom field qbo_item_id in Metronome, and send the invoice's webhook again",
     )
 
 

@@ -15,11 +15,9 @@ from agents import enrich, post, write_back
 from agents.connections import Connections, connections_agent
 from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event
 from agents.enrich import Enricher, Remembered, Routes
-from agents.limits import Limits, Pacer
 from agents.metronome_client import MetronomeClient
 from agents.oauth import IntuitOAuth
 from agents.persistence import Patience
-from agents.quickbooks_client import QuickBooksClient
 from agents.sink import Sink, Tables
 from agents.translate import translate
 from agents.transport import Transport
@@ -30,6 +28,7 @@ from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import Outcome
 from models.record import Address, Record
 
+from .clients import metronome_client, quickbooks_client
 from .encryption import TokenCipher
 from .fetching import fetch_promptly
 from .names import topic_names
@@ -79,7 +78,7 @@ class Topology:
             for table in (customers, items, invoices, doc_numbers, tokens):
                 await table.confirmed()
 
-        metronome = _metronome(settings, transport)
+        metronome = metronome_client(settings, transport)
         connections = Connections(
             tokens,
             oauth,
@@ -89,7 +88,7 @@ class Topology:
             settings.quickbooks.refresh_before_seconds,
         )
         sink = Sink(
-            books=_quickbooks(settings, transport, connections),
+            books=quickbooks_client(settings, transport, connections),
             tables=Tables(customers, items, invoices, doc_numbers, record_attempt),
             policy_of=settings.policy_of,
             patience=_patience(settings.quickbooks.patience_seconds, settings.quickbooks.backoff_max_seconds),
@@ -240,28 +239,6 @@ def _faust_app(settings: Settings) -> faust.App:
         worker_redirect_stdouts=False,
         Table=ChangelogTable,
     )
-
-
-def _metronome(settings: Settings, transport: Transport) -> MetronomeClient:
-    assert settings.metronome.token is not None
-    return MetronomeClient(
-        transport,
-        settings.metronome.url,
-        settings.metronome.token.get_secret_value(),
-        timeout_seconds=settings.metronome.timeout_seconds,
-    )
-
-
-def _quickbooks(settings: Settings, transport: Transport, connections: Connections) -> QuickBooksClient:
-    quickbooks = settings.quickbooks
-    limits = Limits(
-        quickbooks.requests_per_second,
-        quickbooks.requests_per_minute,
-        quickbooks.in_flight_max,
-        quickbooks.throttled_wait_seconds,
-    )
-    pacer = Pacer(limits, monotonic=time.monotonic)
-    return QuickBooksClient(transport, quickbooks.url, connections, pacer, timeout_seconds=quickbooks.timeout_seconds)
 
 
 def _enricher(settings: Settings, metronome: MetronomeClient) -> Enricher:

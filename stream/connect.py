@@ -19,12 +19,13 @@ from pydantic import ValidationError
 
 from agents.connections import Cipher, connected, newest
 from agents.failures import Failure
-from agents.oauth import IntuitOAuth, InvalidGrant, Tokens
+from agents.oauth import InvalidGrant, Tokens
 from agents.quickbooks_faults import read
 from agents.transport import AnswerLost, NotSent, Transport
 from models.events import ConnectionChanged
 from models.quickbooks import MINOR_VERSION
 
+from .clients import oauth_client
 from .encryption import TokenCipher
 from .names import topic_names
 from .publish import publishing
@@ -35,7 +36,6 @@ from .topics import BrokerUnreachable
 SCOPE = "com.intuit.quickbooks.accounting"
 REALM = re.compile(r"[0-9]{1,40}")
 NAME_TIMEOUT_SECONDS = 20
-TOKEN_TIMEOUT_SECONDS = 30
 CALLBACK_SHUTDOWN_SECONDS = 2.0
 
 CALLBACK_PAGE = (
@@ -117,7 +117,7 @@ class Connector:
         self._connections = connections
         self._transport = transport
         self._cipher: Cipher = TokenCipher(settings.encryption_keys)
-        self._oauth = oauth_of(settings, transport)
+        self._oauth = oauth_client(settings, transport)
 
     async def with_refresh_token(self, realm: str, refresh_token: str) -> Connected:
         """Refresh once, to prove the token, and record the result.
@@ -184,20 +184,6 @@ class Connector:
                 f"the company's name could not be read ({error}). Do {realm} and quickbooks.url fit these tokens?"
             )
         return (name, None) if isinstance(name, str) else (None, "QuickBooks gave no company name")
-
-
-def oauth_of(settings: Settings, transport: Transport) -> IntuitOAuth:
-    """The token client of the settings, whose quickbooks.client_id and client_secret must be set."""
-    quickbooks = settings.quickbooks
-    assert quickbooks.client_id is not None
-    assert quickbooks.client_secret is not None
-    return IntuitOAuth(
-        transport,
-        quickbooks.token_url,
-        quickbooks.client_id,
-        quickbooks.client_secret.get_secret_value(),
-        TOKEN_TIMEOUT_SECONDS,
-    )
 
 
 def authorize_url(settings: Settings, state: str) -> str:

@@ -99,7 +99,9 @@ class Worker(Section):
     dead_letters_in_a_row_max: int = Field(
         20, ge=1, description="an agent that makes this many dead letters in a row stops the worker"
     )
-    store: str = Field("memory://", description="table storage: memory:// or rocksdb://?driver=rocksdict")
+    store: str = Field(
+        "memory://", description="table storage: memory://, or rocksdb://?driver=rocksdict with the package rocksdict"
+    )
     data_directory: Path = Field(Path("var/worker"), description="where a RocksDB store lives")
     session_timeout_seconds: int = Field(60, ge=6, description="a silent worker loses its partitions after this")
     shutdown_timeout_seconds: int = Field(8, ge=1, description="after SIGTERM, the process ends within this")
@@ -207,7 +209,7 @@ def _config_file() -> Path:
 
 
 def _refuse_embedded_production(settings: Settings) -> None:
-    if settings.environment == "production" and (settings.kafka.embedded or settings.kafka.bootstrap_servers is None):
+    if settings.environment == "production" and (settings.kafka.embedded or not settings.kafka.bootstrap_servers):
         raise SettingsError(
             "kafka.bootstrap_servers: production needs a real broker, the embedded one forgets everything; "
             "set it, for example METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=kafka:9092"

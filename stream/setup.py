@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 from agents.connections import Connections
 from agents.failures import CompanyUnavailable, Doubtful, DuplicateName, Failure, MappingBroken, TokenRefused
-from agents.limits import Limits, Pacer
 from agents.quickbooks_client import QuickBooksClient, encode
 from agents.transport import AnswerLost, NotSent, Transport
 from models.events import ConnectionChanged
 from models.money import parse_json
 from models.quickbooks import quoted
 
-from .connect import ConnectionLog, oauth_of
+from .clients import oauth_client, quickbooks_client
+from .connect import ConnectionLog
 from .encryption import TokenCipher
 from .settings import Settings
 
@@ -134,22 +134,14 @@ async def _quickbooks(settings: Settings, transport: Transport, realm: str) -> Q
 
     connections = Connections(
         table,
-        oauth_of(settings, transport),
+        oauth_client(settings, transport),
         TokenCipher(settings.encryption_keys),
         record,
         time.time,
         settings.quickbooks.refresh_before_seconds,
         SECOND_TRY_SECONDS,
     )
-    quickbooks = settings.quickbooks
-    limits = Limits(
-        quickbooks.requests_per_second,
-        quickbooks.requests_per_minute,
-        quickbooks.in_flight_max,
-        quickbooks.throttled_wait_seconds,
-    )
-    pacer = Pacer(limits, monotonic=time.monotonic)
-    return QuickBooksClient(transport, quickbooks.url, connections, pacer, timeout_seconds=quickbooks.timeout_seconds)
+    return quickbooks_client(settings, transport, connections)
 
 
 async def _existing_keys(settings: Settings, transport: Transport) -> set[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,13 +10,14 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from agents.oauth import IntuitOAuth
 from agents.transport import AiohttpTransport
 
 from .app import Topology
+from .clients import oauth_client
 from .names import topic_names
 from .prepare import prepare_topics
 from .receiver import PATH, WebhookPublisher, create_receiver
+from .serving import listening, stop_requested
 from .settings import Settings
 
 log = structlog.get_logger()
@@ -35,14 +35,13 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises WorkerCrashed, BrokerUnreachable, TopicMisfit, or OSError when a port is taken.
     """
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop_within, settings, stopping)
+    stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
     await prepare_topics(settings)
     connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
-        topology = _topology(settings, session)
+        transport = AiohttpTransport(session)
+        topology = Topology(settings, transport, oauth_client(settings, transport))
         app = topology.app
         app.finalize()
         async with _served(settings, topology) as where:
@@ -64,21 +63,6 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
         raise WorkerCrashed(f"{type(reason).__name__}: {reason}") from reason
 
 
-def _topology(settings: Settings, session: aiohttp.ClientSession) -> Topology:
-    transport = AiohttpTransport(session)
-    quickbooks = settings.quickbooks
-    assert quickbooks.client_id is not None
-    assert quickbooks.client_secret is not None
-    oauth = IntuitOAuth(
-        transport,
-        quickbooks.token_url,
-        quickbooks.client_id,
-        quickbooks.client_secret.get_secret_value(),
-        quickbooks.timeout_seconds,
-    )
-    return Topology(settings, transport, oauth)
-
-
 async def _until_crashed(app: object) -> None:
     while getattr(app, "crash_reason", None) is None:
         await asyncio.sleep(0.2)
@@ -91,27 +75,16 @@ async def _served(settings: Settings, topology: Topology) -> AsyncIterator[str]:
     async with AsyncExitStack() as stack:
         health = web.Application()
         health.router.add_get(HEALTH_PATH, lambda _: _health(topology))
-        address = await stack.enter_async_context(_listening(health, worker.health_host, worker.health_port))
+        address = await stack.enter_async_context(listening(health, worker.health_host, worker.health_port))
         where = f"health on {address}{HEALTH_PATH}"
         if worker.hosts_receiver:
             publisher = WebhookPublisher(settings, topic_names(settings).webhooks, _nothing)
             publishing = asyncio.create_task(publisher.run())
             stack.callback(publishing.cancel)
             endpoint = create_receiver(settings, publisher.publish)
-            address = await stack.enter_async_context(_listening(endpoint, receiver.host, receiver.port))
+            address = await stack.enter_async_context(listening(endpoint, receiver.host, receiver.port))
             where += f", webhooks on {address}{PATH}"
         yield where
-
-
-@asynccontextmanager
-async def _listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield f"http://{host}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 async def _nothing() -> None:
@@ -125,10 +98,8 @@ async def _health(topology: Topology) -> web.Response:
     return web.json_response({"status": state}, status=503 if crashed else 200)
 
 
-def _stop_within(settings: Settings, stopping: asyncio.Event) -> None:
-    """Stop in good order; a worker whose send hangs is ended all the same, and repeats its work at the next start."""
-    stopping.set()
-    seconds = settings.worker.shutdown_timeout_seconds
+def _end_within(seconds: int) -> None:
+    """End even when a send hangs, as it does with the broker away; the next start repeats the work."""
 
     def end() -> None:
         log.warning("worker_ended_by_force", after_seconds=seconds)

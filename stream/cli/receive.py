@@ -1,22 +1,19 @@
 """`metronome-qbo receive`: the webhook endpoint alone."""
 
 import asyncio
-import signal
 from functools import partial
 from typing import Annotated
 
 import typer
-from aiohttp import web
 
 from stream.names import topic_names
 from stream.prepare import prepare_topics
 from stream.receiver import PATH, WebhookPublisher, create_receiver
+from stream.serving import serve
 from stream.settings import Settings
 from stream.topics import TopicMisfit
 
 from .common import Config, clear_errors, load_settings, out
-
-SHUTDOWN_TIMEOUT_SECONDS = 4.0
 
 
 def receive(
@@ -35,39 +32,17 @@ def receive(
       metronome-qbo receive --host 0.0.0.0 --port 8080
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
+    publisher = _publisher(settings)
     with clear_errors(TopicMisfit, OSError):
         asyncio.run(
-            _serve(
-                settings,
+            serve(
+                create_receiver(settings, publisher.publish),
                 settings.receiver.host if host is None else host,
                 settings.receiver.port if port is None else port,
+                publisher.run(),
+                lambda address: out.print(f"receiver ready on {address}{PATH}", soft_wrap=True),
             )
         )
-
-
-async def _serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises TopicMisfit, or OSError when the port is taken."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    publisher = _publisher(settings)
-    runner = web.AppRunner(
-        create_receiver(settings, publisher.publish), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
-    )
-    await runner.setup()
-    publishing = asyncio.create_task(publisher.run())
-    stopped = asyncio.create_task(stopping.wait())
-    try:
-        await web.TCPSite(runner, host, port).start()
-        out.print(f"receiver ready on http://{host}:{runner.addresses[0][1]}{PATH}", soft_wrap=True)
-        await asyncio.wait({publishing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if publishing.done():
-            publishing.result()
-    finally:
-        await runner.cleanup()  # first the requests under way, which still need the publisher
-        publishing.cancel()
-        stopped.cancel()
-        await asyncio.gather(publishing, stopped, return_exceptions=True)
 
 
 def _publisher(settings: Settings) -> WebhookPublisher:

@@ -1,13 +1,13 @@
 """`metronome-qbo sandbox`: Metronome and QuickBooks Online on one's own machine."""
 
 import asyncio
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from stream.sandbox.server import start_sandbox
+from stream.serving import stop_requested
 
 from .common import clear_errors
 
@@ -36,9 +36,7 @@ def sandbox(
 
 
 async def _serve(host: str, metronome_port: int, quickbooks_port: int, invoices: int, seed: int, limits: bool) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_requested()
     running = await start_sandbox(
         host=host,
         metronome_port=metronome_port,
