@@ -11,6 +11,7 @@ from rich.table import Table
 
 from stream.children import ChildFailed
 from stream.demo import Demo, Pass, Row, latencies, running_demo
+from stream.sandbox.embedded_broker import INVOICES_MAX
 from stream.settings import Settings
 
 from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json
@@ -45,6 +46,14 @@ def demo(
     settings = load_settings(config)
     if settings.environment == "production":
         err.print("environment: demo works with simulators only, and this is production; unset it", style="red")
+        raise typer.Exit(EXIT_USAGE)
+    if settings.kafka.bootstrap_servers is None and invoices > INVOICES_MAX:
+        err.print(
+            f"--invoices: the in-memory broker holds {INVOICES_MAX} at most; for more run `make kafka` and set "
+            "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=localhost:9092",
+            style="red",
+            markup=False,
+        )
         raise typer.Exit(EXIT_USAGE)
     with clear_errors(ChildFailed, TimeoutError, OSError):
         good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))

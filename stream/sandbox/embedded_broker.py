@@ -2,7 +2,9 @@
 
 Its limits: everything is in memory and gone when it ends; every topic has 4 partitions and appears when its metadata
 is first asked for; there is no CreateTopics (use `stream.topics.touch_topics`) and no description of settings; a
-search for offsets by timestamp finds nothing. Groups, rebalances, headers and the idempotent producer work.
+search for offsets by timestamp finds nothing. **Each partition keeps only its newest 5 MiB**, read or not, so that a
+longer backlog is lost (measured: of 3,000 records of 5,000 bytes, 1,041 were left). Groups, rebalances, headers and
+the idempotent producer work.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from confluent_kafka import Producer
 
 START_TIMEOUT_SECONDS = 10
 PARTITIONS_PER_TOPIC = 4
+INVOICES_MAX = 500
+"""How many invoices of one company surely fit: about 5 KB each in the topic that holds the most, delivered twice."""
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +15,14 @@ import pytest
 from stream.children import Child, ChildFailed
 from stream.sandbox.faults import Fault
 from stream.sandbox.generator import generate
-from stream.sandbox.kafka_jars import KafkaFromJars, KafkaJarsUnavailable, find_java, resolve_jars
+from stream.sandbox.kafka_jars import KafkaFromJars
 from stream.sandbox.quickbooks import QuickBooksSettings
 from stream.sandbox.quickbooks_books import Company
 from stream.sandbox.webhooks import Schedule
 from stream.topics import TopicPlan, declare_topics
-from tests.brokers import Broker, real_kafka
+from tests.brokers import Broker, RealKafka, real_kafka
 
-from .rig import READ_SECONDS, Rig, ended, killed, running_rig
+from .rig import READ_SECONDS, Rig, ended, fault_body, killed, running_rig
 
 pytestmark = pytest.mark.kafka
 
@@ -106,26 +106,49 @@ async def test_a_busy_worker_ends_in_time_when_asked_to(kafka_bootstrap: str, tm
         await every_invoice_is_posted_once(rig)
 
 
-@pytest.mark.usefixtures("kafka_bootstrap")  # which skips where no real Kafka can run
-async def test_a_frozen_broker_loses_nothing(tmp_path: Path) -> None:
-    """Connections stay open, and nothing is answered."""
+@pytest.fixture(scope="module")
+def own_kafka(kafka_bootstrap: str) -> Iterator[RealKafka]:
+    """A broker that may go away, since only these tests have it. `kafka_bootstrap` skips where none can run."""
     with real_kafka() as kafka:
-        await the_broker_is_away(
-            kafka.bootstrap_servers, tmp_path, FROZEN_SECONDS, leave=kafka.pause, come_back=kafka.resume
-        )
+        yield kafka
 
 
-async def test_a_stopped_broker_loses_nothing(tmp_path: Path) -> None:
+async def test_a_frozen_broker_loses_nothing(own_kafka: RealKafka, tmp_path: Path) -> None:
+    """Connections stay open, and nothing is answered."""
+    await the_broker_is_away(
+        own_kafka.bootstrap_servers, tmp_path, FROZEN_SECONDS, leave=own_kafka.pause, come_back=own_kafka.resume
+    )
+
+
+async def test_a_stopped_broker_loses_nothing(own_kafka: RealKafka, tmp_path: Path) -> None:
     """The broker ends, its address refuses connections, and half a minute later it is started again."""
-    try:
-        find_java()
-        resolve_jars()
-    except KafkaJarsUnavailable as reason:
-        pytest.skip(f"only a broker from Maven's jars keeps its address when it stops: {reason}")
-    with KafkaFromJars() as kafka:
-        await the_broker_is_away(
-            kafka.bootstrap_servers, tmp_path, AWAY_SECONDS, leave=kafka.stop, come_back=kafka.start
-        )
+    if not isinstance(own_kafka, KafkaFromJars):
+        pytest.skip("only a broker from Maven's jars keeps its address when it stops")
+    await the_broker_is_away(
+        own_kafka.bootstrap_servers, tmp_path, AWAY_SECONDS, leave=own_kafka.stop, come_back=own_kafka.start
+    )
+
+
+async def test_no_write_leaves_before_the_broker_has_recorded_the_attempt(own_kafka: RealKafka, tmp_path: Path) -> None:
+    """The broker freezes between two attempts, QuickBooks takes writes again, the worker dies: no invoice is twice."""
+    books = QuickBooksSettings(limits=False, requestid_seconds=0)
+    broker, scene = Broker("kafka", own_kafka.bootstrap_servers), generate(6, 12, now=datetime.now(UTC))
+    async with running_rig(broker, tmp_path, ONE_COMPANY, scene=scene, quickbooks=books) as rig:
+        worker = await rig.start_worker()
+        locked = Fault("status", "/invoice", "POST", count=10_000, status=400, body=fault_body("140"))
+        rig.sandbox.quickbooks_faults.add(locked)
+        await rig.deliver(*all_invoices(rig))
+        await rig.until(lambda: locked.count <= 10_000 - 4 * len(scene.invoices), "several attempts of each")
+        own_kafka.pause()
+        try:
+            rig.sandbox.quickbooks_faults.clear()
+            # Whoever does not wait for the broker writes now: each has its next attempt within this time.
+            await asyncio.sleep(FROZEN_SECONDS / 2)
+            await killed(worker)
+        finally:
+            own_kafka.resume()
+        await rig.start_worker()
+        await every_invoice_is_posted_once(rig)
 
 
 async def the_broker_is_away(
