@@ -1,7 +1,10 @@
 """QuickBooks' limits per company: sliding windows, a bound on requests in flight, and the pause after a 429.
 
 10 requests/s and 500/min per company, whole company waits 60 s after a 429 (facts/quickbooks.md §5). A leaky bucket
-would let twice the rate through in some windows, so each window remembers when its last requests left.
+would let twice the rate through in some windows, so each window remembers its last requests.
+
+The server counts arrivals, and we know departures. A request has arrived when it is answered, and we take it to arrive
+`ARRIVAL_SECONDS_MAX` after it left at the latest; only from then on does its window run.
 """
 
 import asyncio
@@ -19,31 +22,49 @@ class Limits:
     throttled_wait_seconds: float
 
 
-WINDOW_MARGIN_SECONDS = 0.05
-"""The server's clock sees requests arrive a little closer together than they left."""
+ARRIVAL_SECONDS_MAX = 0.25
+"""On the way: our event loop, a new connection, the network."""
+
+CLOCK_SECONDS = 0.02
+"""The server's clock is not quite ours."""
+
+
+@dataclass
+class _Passage:
+    """One request: when it left, and when it was answered, if it was."""
+
+    departed: float
+    answered: float | None = None
+
+    @property
+    def arrived_by(self) -> float:
+        latest = self.departed + ARRIVAL_SECONDS_MAX
+        return latest if self.answered is None else min(self.answered, latest)
 
 
 @dataclass
 class _Window:
-    """At most `count_max` departures in any `seconds`."""
+    """At most `count_max` arrivals in any `seconds`."""
 
     count_max: int
     seconds: float
-    departures: deque[float] = field(default_factory=deque)
+    passages: deque[_Passage] = field(default_factory=deque)
 
     def free_at(self, now: float) -> float:
-        while self.departures and self.departures[0] <= now - self.seconds:
-            self.departures.popleft()
-        if len(self.departures) < self.count_max:
+        """When the next request may leave, as far as is known now."""
+        while self.passages and self.passages[0].departed + ARRIVAL_SECONDS_MAX + self.seconds <= now:
+            self.passages.popleft()
+        if len(self.passages) < self.count_max:
             return now
-        return self.departures[-self.count_max] + self.seconds
+        arrivals = sorted(passage.arrived_by for passage in self.passages)
+        return max(now, arrivals[-self.count_max] + self.seconds)
 
 
 class _Company:
     def __init__(self, limits: Limits) -> None:
         self.windows = (
-            _Window(limits.per_second, 1.0 + WINDOW_MARGIN_SECONDS),
-            _Window(limits.per_minute, 60.0 + WINDOW_MARGIN_SECONDS),
+            _Window(limits.per_second, 1.0 + CLOCK_SECONDS),
+            _Window(limits.per_minute, 60.0 + CLOCK_SECONDS),
         )
         self.slots = asyncio.Semaphore(limits.in_flight_max)
         self.turn = asyncio.Lock()
@@ -72,10 +93,13 @@ class Pacer:
         async with company.slots:
             async with company.turn:
                 await self._wait(company)
-                now = self._monotonic()
+                passage = _Passage(self._monotonic())
                 for window in company.windows:
-                    window.departures.append(now)
-            yield
+                    window.passages.append(passage)
+            try:
+                yield
+            finally:
+                passage.answered = self._monotonic()
 
     def throttled(self, realm: str) -> None:
         """The company answered 429: nothing leaves for it until the wait is over; other companies go on."""

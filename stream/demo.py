@@ -63,6 +63,14 @@ class Pass:
         return sum(outcome.result == result for outcome in self.outcomes.values())
 
 
+@dataclass(frozen=True)
+class QuickBooksState:
+    """Invoice ids that stand in the books more than once, and how many requests were answered with 429."""
+
+    duplicates: tuple[str, ...]
+    throttled: int
+
+
 @dataclass
 class Demo:
     """A running demo; `start` it with `running_demo`."""
@@ -124,11 +132,11 @@ class Demo:
         names = {customer["id"]: customer["name"] for customer in customers}
         return [_row(invoice, names, posted + memos, first) for invoice in billed]
 
-    async def duplicates(self) -> list[str]:
-        """Invoice ids that stand in QuickBooks more than once."""
+    async def quickbooks_state(self) -> QuickBooksState:
+        """What the simulator counted on its side."""
         async with aiohttp.ClientSession() as session:
             state = await _read(session, self.addresses["quickbooks_url"] + "/_sandbox/state")
-        return list(state["duplicates"])
+        return QuickBooksState(tuple(state["duplicates"]), int(state["throttled"]))
 
     @property
     def _bearer(self) -> dict[str, str]:

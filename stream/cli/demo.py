@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stream.children import ChildFailed
-from stream.demo import Demo, Pass, Row, latencies, running_demo
+from stream.demo import Demo, Pass, QuickBooksState, Row, latencies, running_demo
 from stream.sandbox.embedded_broker import INVOICES_MAX
 from stream.settings import Settings
 
@@ -68,12 +68,12 @@ async def _demo(settings: Settings, invoices: int, seed: int, *, leave: bool, as
             first = await _deliver(running, f"{invoices} invoices", invoices, quiet=as_json)
             second = await _deliver(running, "the same webhooks again", invoices, quiet=as_json)
             rows = await running.compare(first)
-            duplicates = await running.duplicates()
-            good = all(row.matches for row in rows) and not duplicates and second.count("posted") == 0
+            state = await running.quickbooks_state()
+            good = all(row.matches for row in rows) and not state.duplicates and second.count("posted") == 0
             if as_json:
-                print_json(_facts(rows, first, second, duplicates))
+                print_json(_facts(rows, first, second, state))
             else:
-                _show(rows, first, second, duplicates)
+                _show(rows, first, second, state)
             if not leave:
                 await _stay(running)
     return good
@@ -87,7 +87,7 @@ async def _deliver(running: Demo, what: str, invoices: int, *, quiet: bool) -> P
         return await running.deliver(lambda done: progress.update(task, completed=done), within)
 
 
-def _show(rows: list[Row], first: Pass, second: Pass, duplicates: list[str]) -> None:
+def _show(rows: list[Row], first: Pass, second: Pass, state: QuickBooksState) -> None:
     table = Table(title="What Metronome billed, and what QuickBooks holds")
     for heading in ("Invoice", "Customer"):
         table.add_column(heading, no_wrap=heading == "Invoice")
@@ -112,7 +112,8 @@ def _show(rows: list[Row], first: Pass, second: Pass, duplicates: list[str]) -> 
     median, p99 = latencies(first)
     mismatches = sum(not row.matches for row in rows)
     out.print(f"{len(rows)} invoices in, {len(first.outcomes)} outcomes: {first.count('posted')} posted")
-    out.print(f"mismatches: {mismatches}, duplicates: {len(duplicates)}")
+    refused = f"requests that QuickBooks refused for their speed (429): {state.throttled}"
+    out.print(f"mismatches: {mismatches}, duplicates: {len(state.duplicates)}, {refused}")
     out.print(f"the same webhooks again: {second.count('posted')} posted, {second.count('unchanged')} unchanged")
     out.print(
         f"signed webhook to outcome: median {median:.2f} s, p99 {p99:.2f} s "
@@ -120,7 +121,7 @@ def _show(rows: list[Row], first: Pass, second: Pass, duplicates: list[str]) -> 
     )
 
 
-def _facts(rows: list[Row], first: Pass, second: Pass, duplicates: list[str]) -> dict[str, object]:
+def _facts(rows: list[Row], first: Pass, second: Pass, state: QuickBooksState) -> dict[str, object]:
     median, p99 = latencies(first)
     return {
         "invoices": [
@@ -139,7 +140,8 @@ def _facts(rows: list[Row], first: Pass, second: Pass, duplicates: list[str]) ->
         "outcomes": len(first.outcomes),
         "posted": first.count("posted"),
         "mismatches": sum(not row.matches for row in rows),
-        "duplicates": duplicates,
+        "duplicates": list(state.duplicates),
+        "throttled": state.throttled,
         "second_pass_posted": second.count("posted"),
         "second_pass_unchanged": second.count("unchanged"),
         "median_seconds": median,
