@@ -30,7 +30,7 @@ from models.record import Address, Record
 
 from .clients import metronome_client, quickbooks_client
 from .encryption import TokenCipher
-from .fetching import fetch_promptly
+from .fetching import mend_fetching
 from .names import topic_names
 from .settings import Settings
 from .tables import ChangelogTable, record_table, text_table
@@ -50,7 +50,7 @@ class Topology:
         self.settings = settings
         self.names = topic_names(settings)
         self.app = _faust_app(settings)
-        fetch_promptly(self.app, settings.kafka.fetch_wait_milliseconds)
+        mend_fetching(self.app, settings.kafka.fetch_wait_milliseconds)
         self.deliveries: list[Delivery[Any]] = []
         self._topics = {name: self._raw_topic(name) for name in self.names.all()}
         self._build(transport, oauth)
