@@ -106,6 +106,27 @@ async def test_a_busy_worker_ends_in_time_when_asked_to(kafka_bootstrap: str, tm
         await every_invoice_is_posted_once(rig)
 
 
+async def test_nothing_is_lost_of_what_came_while_no_worker_ran(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """A worker that recovers its tables while a backlog waits: in partitions with committed offsets, and without.
+
+    Faust forgets what its agents have not taken when the recovery ends (stream/fetching.py). Many partitions make that
+    end last long, and slow answers of Metronome make the agents take little.
+    """
+    many = {"KAFKA__WEBHOOK_PARTITIONS": "16", "KAFKA__COMPANY_PARTITIONS": "16"}
+    broker, scene = Broker("kafka", kafka_bootstrap), generate(8, 60, now=datetime.now(UTC))
+    async with running_rig(broker, tmp_path, ONE_COMPANY | many, scene=scene) as rig:
+        worker = await rig.start_worker()
+        early, late = all_invoices(rig)[:5], all_invoices(rig)[5:]
+        await rig.publish_webhooks(*early)
+        await rig.until(lambda: len(done(rig)) == len(early), "the first outcomes")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await ended(worker, STOP_SECONDS) == 0
+        await rig.publish_webhooks(*late)
+        rig.sandbox.metronome_faults.add(Fault("delay", "/invoices/", count=10_000, delay_seconds=0.1))
+        await rig.start_worker(WORKER__IN_FLIGHT_MAX="2")
+        await every_invoice_is_posted_once(rig)
+
+
 @pytest.fixture(scope="module")
 def own_kafka(kafka_bootstrap: str) -> Iterator[RealKafka]:
     """A broker that may go away, since only these tests have it. `kafka_bootstrap` skips where none can run."""
