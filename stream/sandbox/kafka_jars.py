@@ -101,7 +101,7 @@ class KafkaFromJars:
 
     def __init__(self, *, port: int | None = None, data_dir: Path | None = None) -> None:
         self._port = port or free_port()
-        self._controller_port = free_port()
+        self._controller_port = free_port(other_than=self._port)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if data_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)
@@ -239,12 +239,16 @@ class KafkaFromJars:
             self._temporary.cleanup()
 
 
-def free_port() -> int:
-    """A loopback TCP port that nothing listens on at this moment."""
-    with socket.socket() as listener:
+def free_port(other_than: int | None = None) -> int:
+    """A loopback TCP port that nothing listens on at this moment.
+
+    `other_than` is one that was chosen before and is not listened on yet: the system may well offer it a second time.
+    """
+    with socket.socket() as listener, socket.socket() as another:
         listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        another.bind(("127.0.0.1", 0))
+        ports: list[int] = [each.getsockname()[1] for each in (listener, another)]
+        return next(port for port in ports if port != other_than)
 
 
 def is_free(port: int) -> bool:
