@@ -9,9 +9,9 @@ from decimal import Decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stream.sandbox.http import Json
-from stream.sandbox.metronome import Metronome
-from stream.sandbox.quickbooks import QuickBooks
-from stream.sandbox.quickbooks_books import sales_of
+from stream.sandbox.metronome.core import Metronome
+from stream.sandbox.quickbooks.books import sales_of
+from stream.sandbox.quickbooks.core import QuickBooks
 
 ROWS_MAX = 500
 VOIDED = "Voided"

@@ -11,14 +11,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from stream.sandbox import pages, webhooks
+from stream.sandbox import pages
 from stream.sandbox.faults import Fault, Faults
-from stream.sandbox.generator import generate
 from stream.sandbox.http import Json, Shell, dump
-from stream.sandbox.metronome import Metronome, Refusal
-from stream.sandbox.quickbooks import QuickBooks, QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company, add_customer, add_item
-from stream.sandbox.quickbooks_oauth import (
+from stream.sandbox.metronome import webhooks
+from stream.sandbox.metronome.core import Metronome, Refusal
+from stream.sandbox.metronome.generator import generate
+from stream.sandbox.quickbooks.books import Company, add_customer, add_item
+from stream.sandbox.quickbooks.core import QuickBooks, QuickBooksSettings
+from stream.sandbox.quickbooks.oauth import (
     AUTHORIZE_PATH,
     REVOKE_PATH,
     TOKEN_PATH,

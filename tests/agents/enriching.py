@@ -15,7 +15,7 @@ from agents.persistence import Patience
 from models.events import InvoiceEnriched
 from models.record import Address, Record
 from stream.sandbox.faults import Faults
-from stream.sandbox.metronome import Metronome
+from stream.sandbox.metronome.core import Metronome
 from stream.sandbox.scene import Scene
 from tests.agents.in_process import Clock, InProcess
 from tests.builders import CUSTOMER_ID, INVOICE_ID, an_invoice, json_of

@@ -30,9 +30,9 @@ from models.policy import Policy
 from models.record import Address
 from stream.sandbox import http
 from stream.sandbox.faults import Fault, Faults
-from stream.sandbox.quickbooks import QuickBooks, QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company, add_customer, add_item
-from stream.sandbox.quickbooks_oauth import OAuthServer
+from stream.sandbox.quickbooks.books import Company, add_customer, add_item
+from stream.sandbox.quickbooks.core import QuickBooks, QuickBooksSettings
+from stream.sandbox.quickbooks.oauth import OAuthServer
 from stream.sandbox.server import default_oauth
 
 REALM = "9341450000000001"

@@ -7,8 +7,8 @@ import pytest
 
 from models.document import CustomerNeed
 from stream.sandbox.faults import Fault
-from stream.sandbox.quickbooks import QuickBooksSettings
-from stream.sandbox.quickbooks_books import add_customer
+from stream.sandbox.quickbooks.books import add_customer
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import (
     INVOICE_ID,
     START,

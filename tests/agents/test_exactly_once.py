@@ -13,8 +13,8 @@ from models.commands import Command, PostInvoice
 from models.document import CustomerNeed
 from models.outcomes import Outcome
 from stream.sandbox.faults import Fault, Kind
-from stream.sandbox.quickbooks import QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company
+from stream.sandbox.quickbooks.books import Company
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import REALM, Alive, CrashAt, World, a_post, a_void, an_ensure_customer, refusal
 
 SEEDS = range(300)

@@ -14,8 +14,8 @@ from models.document import CustomerNeed, ItemNeed
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address
-from stream.sandbox.quickbooks import QuickBooksSettings
-from stream.sandbox.quickbooks_books import add_customer
+from stream.sandbox.quickbooks.books import add_customer
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import (
     CUSTOMER_ID,
     PRODUCT_ID,

@@ -7,8 +7,8 @@ import pytest
 
 from models.commands import DeclineInvoice
 from models.document import CustomerNeed
-from stream.sandbox.quickbooks import QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company
+from stream.sandbox.quickbooks.books import Company
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import FACTS, INVOICE_ID, REALM, World, a_document, a_post, a_void, fault, refusal
 
 SAME_EIGHT = "d23458e0-0000-4000-8000-000000000001"

@@ -6,7 +6,7 @@ import pytest
 
 from models.document import CustomerNeed
 from models.outcomes import Outcome
-from stream.sandbox.quickbooks import QuickBooksSettings
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import INVOICE_ID, CrashAt, World, a_post, a_void, fault, refusal
 
 

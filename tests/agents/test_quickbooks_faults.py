@@ -22,7 +22,7 @@ from agents.failures import (
 )
 from agents.quickbooks_faults import read, redact
 from agents.transport import Answer
-from stream.sandbox.quickbooks_errors import throttled, unauthenticated
+from stream.sandbox.quickbooks.errors import throttled, unauthenticated
 
 RECORDINGS = Path(__file__).parent.parent / "fixtures" / "quickbooks"
 

@@ -34,11 +34,11 @@ from stream.encryption import TokenCipher
 from stream.names import TABLES, TopicNames, changelog, topic_names
 from stream.prepare import prepare_topics
 from stream.reader import RawRecord, partitions_of, read_range
-from stream.sandbox.generator import generate
-from stream.sandbox.quickbooks_oauth import Grant
+from stream.sandbox.metronome.generator import generate
+from stream.sandbox.metronome.webhooks import finalized_notice, signed_headers
+from stream.sandbox.quickbooks.oauth import Grant
 from stream.sandbox.scene import Scene
 from stream.sandbox.server import Sandbox, start_sandbox
-from stream.sandbox.webhooks import finalized_notice, signed_headers
 from stream.settings import Kafka, Settings
 from tests.brokers import Broker
 from tests.builders import a_line, an_invoice, json_of

@@ -17,7 +17,7 @@ import pytest_asyncio
 from models.commands import SetItemMapping
 from stream.children import ChildFailed
 from stream.sandbox.faults import Fault
-from stream.sandbox.webhooks import signed_headers
+from stream.sandbox.metronome.webhooks import signed_headers
 from tests.brokers import Broker
 from tests.builders import CREDITS, a_line, json_of
 

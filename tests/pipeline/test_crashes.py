@@ -14,11 +14,11 @@ import pytest
 
 from stream.children import Child, ChildFailed
 from stream.sandbox.faults import Fault
-from stream.sandbox.generator import generate
 from stream.sandbox.kafka_jars import KafkaFromJars
-from stream.sandbox.quickbooks import QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company
-from stream.sandbox.webhooks import Schedule
+from stream.sandbox.metronome.generator import generate
+from stream.sandbox.metronome.webhooks import Schedule
+from stream.sandbox.quickbooks.books import Company
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from stream.topics import TopicPlan, declare_topics
 from tests.brokers import Broker, RealKafka, real_kafka
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from models.events import ConnectionChanged
-from stream.sandbox.quickbooks_oauth import Grant
+from stream.sandbox.quickbooks.oauth import Grant
 from stream.sandbox.server import default_oauth
 from tests.brokers import Broker
 

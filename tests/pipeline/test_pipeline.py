@@ -17,7 +17,7 @@ from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.money import parse_json
 from stream.names import topic_plans
 from stream.sandbox.http import Request
-from stream.sandbox.quickbooks_books import add_customer, add_item
+from stream.sandbox.quickbooks.books import add_customer, add_item
 from stream.topics import compare_topics
 from tests.brokers import Broker
 from tests.builders import a_line, json_of

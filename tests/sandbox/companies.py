@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from stream.sandbox.http import Answer, Request, dump
-from stream.sandbox.quickbooks import QuickBooks, QuickBooksSettings
-from stream.sandbox.quickbooks_books import Company
-from stream.sandbox.quickbooks_oauth import OAuthServer
+from stream.sandbox.quickbooks.books import Company
+from stream.sandbox.quickbooks.core import QuickBooks, QuickBooksSettings
+from stream.sandbox.quickbooks.oauth import OAuthServer
 from stream.sandbox.server import default_oauth
 
 RECORDINGS = Path(__file__).parent.parent / "fixtures" / "quickbooks"

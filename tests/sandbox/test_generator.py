@@ -6,8 +6,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from stream.sandbox.generator import LINES_MAX, generate
 from stream.sandbox.http import Json, dump
+from stream.sandbox.metronome.generator import LINES_MAX, generate
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from stream.sandbox.generator import generate
 from stream.sandbox.http import Request, dump
-from stream.sandbox.metronome import Metronome
+from stream.sandbox.metronome.core import Metronome
+from stream.sandbox.metronome.generator import generate
 from stream.sandbox.scene import Scene
 from tests.sandbox.companies import Clock
 

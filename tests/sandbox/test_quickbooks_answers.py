@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 from stream.sandbox.http import Answer
-from stream.sandbox.quickbooks import QuickBooksSettings
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.sandbox.companies import REALM, Client, code_of, invoice, line, read, recording, shape
 
 

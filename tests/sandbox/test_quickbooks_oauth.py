@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from stream.sandbox.http import Answer, Request
-from stream.sandbox.quickbooks_oauth import OAuthServer
+from stream.sandbox.quickbooks.oauth import OAuthServer
 from stream.sandbox.server import default_oauth
 from tests.sandbox.companies import Clock
 

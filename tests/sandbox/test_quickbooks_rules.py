@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from stream.sandbox.quickbooks import QuickBooksSettings
+from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.sandbox.companies import Client, code_of, invoice, line, read
 
 NOTE = "Metronome invoice d23458e0-c9a0-5538-8a5b-000000000001"

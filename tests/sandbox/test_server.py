@@ -22,9 +22,9 @@ from quickbooks.objects.invoice import Invoice
 
 from stream.sandbox.faults import Fault
 from stream.sandbox.http import dump
-from stream.sandbox.quickbooks_books import Company
+from stream.sandbox.metronome.webhooks import Schedule, sign
+from stream.sandbox.quickbooks.books import Company
 from stream.sandbox.server import Sandbox, start_sandbox
-from stream.sandbox.webhooks import Schedule, sign
 from tests.sandbox.companies import invoice, line
 
 CREATES = 400

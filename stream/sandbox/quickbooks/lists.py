@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from stream.sandbox.http import Json
-from stream.sandbox.quickbooks_books import CURRENCY_NAMES, NAME_PROPERTY, Books, customer_defaults, item_defaults
-from stream.sandbox.quickbooks_errors import Refusal, business, missing
-from stream.sandbox.quickbooks_rules import check_lengths, check_name, check_properties, number, reference
+from stream.sandbox.quickbooks.books import CURRENCY_NAMES, NAME_PROPERTY, Books, customer_defaults, item_defaults
+from stream.sandbox.quickbooks.errors import Refusal, business, missing
+from stream.sandbox.quickbooks.rules import check_lengths, check_name, check_properties, number, reference
 
 NAME_PARTS = ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix")
 DELETED = " (deleted)"

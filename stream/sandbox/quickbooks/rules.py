@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any
 
 from stream.sandbox.http import Json
-from stream.sandbox.quickbooks_books import Books
-from stream.sandbox.quickbooks_errors import Refusal, bad_reference, business, duplicate_name, missing, not_found
+from stream.sandbox.quickbooks.books import Books
+from stream.sandbox.quickbooks.errors import Refusal, bad_reference, business, duplicate_name, missing, not_found
 
 CENT = Decimal("0.01")
 SEVENTH_DECIMAL = Decimal("0.0000001")
@@ -39,7 +39,7 @@ BILL_EMAIL_MAX = 100
 @cache
 def properties() -> dict[str, dict[str, str]]:
     """Property names and their types for each type of Intuit's schema that is served here."""
-    text = resources.files("stream.sandbox").joinpath("quickbooks_properties.json").read_text()
+    text = resources.files("stream.sandbox.quickbooks").joinpath("properties.json").read_text()
     loaded: dict[str, dict[str, str]] = json.loads(text)
     return loaded
 

@@ -10,9 +10,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from stream.sandbox.http import Json
-from stream.sandbox.quickbooks_books import LISTS, NAME_PROPERTY, NAME_SPACES, SALES, Books
-from stream.sandbox.quickbooks_errors import Refusal
-from stream.sandbox.quickbooks_rules import properties
+from stream.sandbox.quickbooks.books import LISTS, NAME_PROPERTY, NAME_SPACES, SALES, Books
+from stream.sandbox.quickbooks.errors import Refusal
+from stream.sandbox.quickbooks.rules import properties
 
 RESULTS_MAX = 1000
 RESULTS_DEFAULT = 100

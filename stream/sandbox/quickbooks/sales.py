@@ -7,9 +7,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from stream.sandbox.http import Json
-from stream.sandbox.quickbooks_books import Books, currency_ref
-from stream.sandbox.quickbooks_errors import CLOSED, Refusal, business, missing
-from stream.sandbox.quickbooks_rules import (
+from stream.sandbox.quickbooks.books import Books, currency_ref
+from stream.sandbox.quickbooks.errors import CLOSED, Refusal, business, missing
+from stream.sandbox.quickbooks.rules import (
     CENT,
     check_amount,
     check_lengths,

@@ -9,8 +9,8 @@ from datetime import date
 from typing import Any
 
 from stream.sandbox.http import Answer, Json, Request, json_answer
-from stream.sandbox.quickbooks_books import LISTS, SALES, Books, Company, opened
-from stream.sandbox.quickbooks_errors import (
+from stream.sandbox.quickbooks.books import LISTS, SALES, Books, Company, opened
+from stream.sandbox.quickbooks.errors import (
     Refusal,
     missing,
     not_found,
@@ -20,11 +20,11 @@ from stream.sandbox.quickbooks_errors import (
     unauthorized,
     unsupported,
 )
-from stream.sandbox.quickbooks_lists import made_entry
-from stream.sandbox.quickbooks_oauth import OAuthServer
-from stream.sandbox.quickbooks_query import run_query, with_balance
-from stream.sandbox.quickbooks_rules import check_id, read_object
-from stream.sandbox.quickbooks_sales import check_open, made_sale, voided
+from stream.sandbox.quickbooks.lists import made_entry
+from stream.sandbox.quickbooks.oauth import OAuthServer
+from stream.sandbox.quickbooks.query import run_query, with_balance
+from stream.sandbox.quickbooks.rules import check_id, read_object
+from stream.sandbox.quickbooks.sales import check_open, made_sale, voided
 
 ENTITIES = {name.lower(): name for name in (*SALES, *LISTS)}
 WRITABLE = ("Invoice", "CreditMemo", "Customer", "Item")

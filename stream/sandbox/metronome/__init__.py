@@ -1,0 +1,1 @@
+"""Metronome as one can know it from outside: a pure core, its webhooks, and invoices made from a seed."""
