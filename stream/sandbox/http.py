@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
+"""Of a request to a vendor's path, after decompression."""
+CONTROL_BODY_MAX_BYTES = 64 * 1024 * 1024
+"""Of a request to a control: a snapshot comes back through one."""
 SHUTDOWN_TIMEOUT_SECONDS = 1.0
 
 Json = dict[str, Any]
@@ -19,7 +26,7 @@ Ending = Literal["whole", "truncated", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request; header names are lower case, the query is decoded."""
+    """One HTTP request; header names are lower case, the query is decoded, the body is decompressed."""
 
     method: str
     path: str
@@ -30,16 +37,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer: `ending` says how much of it reaches the caller, and it leaves after `delay_seconds`."""
+    """One HTTP answer: `ending` says how much of it reaches the caller, and it leaves after `delay_seconds`. `fault`
+    names the fault that spoiled it."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     ending: Ending = "whole"
+    fault: str = ""
 
 
 Core = Callable[[Request], Answer]
+
+
+class Controls(Protocol):
+    """What a server offers beside the vendor's own paths."""
+
+    def owns(self, path: str) -> bool: ...
+
+    async def answer(self, request: Request) -> Answer: ...
 
 
 def _exact(value: object) -> orjson.Fragment:
@@ -61,35 +78,38 @@ def html_answer(text: str, status: int = 200) -> Answer:
 
 
 class Shell:
-    """Serves one core on one address until stopped; `routes` go before the core and may be asynchronous."""
+    """Serves one core on one address until stopped, with the controls in front of it.
 
-    def __init__(self, core: Core, routes: Sequence[web.RouteDef] = ()) -> None:
+    It stands on aiohttp's low-level server, because cores and controls know their own paths.
+    """
+
+    def __init__(self, core: Core, controls: Controls) -> None:
         self._core = core
-        app = web.Application(client_max_size=BODY_MAX_BYTES)
-        app.add_routes(routes)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
+        self._controls = controls
+        self._runner: web.ServerRunner | None = None
         self.url = ""
 
     async def start(self, host: str, port: int) -> None:
         """Listens on `host`; port 0 picks a free one. `url` is known afterwards."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        bound = self._runner.addresses[0]
-        self.url = f"http://{host}:{bound[1]}"
+        server = web.Server(self._handle, request_factory=_bounded_request, access_log=None)
+        runner = self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        self.url = f"http://{host}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
-    async def _handle(self, incoming: web.Request) -> web.StreamResponse:
-        request = Request(
-            method=incoming.method,
-            path=incoming.path,
-            query=dict(incoming.query),
-            headers={name.lower(): value for name, value in incoming.headers.items()},
-            body=await incoming.read(),
-        )
-        answer = self._core(request)
+    async def _handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
+        try:
+            request = await _read(incoming)
+        except web.HTTPRequestEntityTooLarge as too_large:
+            return web.Response(status=413, text=too_large.text)
+        except web.RequestPayloadError:
+            return web.Response(status=400, text="The body is not what its Content-Encoding says.")
+        is_control = self._controls.owns(request.path)
+        answer = await self._controls.answer(request) if is_control else self._core(request)
         if answer.delay_seconds:
             await asyncio.sleep(answer.delay_seconds)
         if answer.ending == "whole":
@@ -97,7 +117,32 @@ class Shell:
         return await _cut(incoming, answer)
 
 
-async def _cut(incoming: web.Request, answer: Answer) -> web.StreamResponse:
+def _bounded_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    bytes_max = CONTROL_BODY_MAX_BYTES if message.path.startswith("/_sandbox/") else BODY_MAX_BYTES
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=bytes_max)
+
+
+async def _read(incoming: web.BaseRequest) -> Request:
+    """aiohttp has undone Content-Encoding when the body arrives here, so the core must not see that header."""
+    headers = {name.lower(): value for name, value in incoming.headers.items()}
+    headers.pop("content-encoding", None)
+    return Request(
+        method=incoming.method,
+        path=incoming.path,
+        query=dict(incoming.query) if incoming.query_string else {},
+        headers=headers,
+        body=await incoming.read() if incoming.can_read_body else b"",
+    )
+
+
+async def _cut(incoming: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     """Closes the connection before or in the middle of the body."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     if answer.ending == "truncated":

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stream.sandbox.http import Request, dump
-from stream.sandbox.metronome.core import Metronome
+from stream.sandbox.http import dump
 from stream.sandbox.metronome.generator import generate
 from stream.sandbox.scene import Scene
-from tests.sandbox.companies import Clock
+from tests.sandbox.metronome_api import NOW, Api
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-TOKEN = "sandbox-token"
 SAMPLES = Path(__file__).parent.parent / "fixtures" / "metronome_invoices.json"
-
-
-class Api:
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.core = Metronome(scene, TOKEN, Clock())
-
-    def send(self, method: str, path: str, value: object = None, token: str = TOKEN, **query: str) -> tuple[int, Any]:
-        body = b"" if value is None else dump(value)
-        answer = self.core.answer(Request(method, path, query, {"authorization": f"Bearer {token}"}, body))
-        return answer.status, json.loads(answer.body, parse_float=Decimal) if answer.body else None
-
-    def get(self, path: str, **query: str) -> Any:
-        status, value = self.send("GET", path, **query)
-        assert status == 200, value
-        return value
-
-    def post(self, path: str, value: object) -> Any:
-        status, answer = self.send("POST", path, value)
-        assert status == 200, answer
-        return answer
-
-    def invoice(self, index: int = 0) -> Any:
-        invoice = self.scene.invoices[index]
-        return self.get(f"/v1/customers/{invoice['customer_id']}/invoices/{invoice['id']}")["data"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from stream.sandbox.http import Answer, Request
 from stream.sandbox.quickbooks.oauth import OAuthServer
 from stream.sandbox.server import default_oauth
-from tests.sandbox.companies import Clock
+from tests.sandbox.companies import RECORDINGS, Clock
 
 BACK = "http://localhost:9/callback"
 APP = {"client_id": default_oauth(1).client_id, "response_type": "code", "redirect_uri": BACK, "state": "s1"}
@@ -129,6 +129,106 @@ def test_revoking_either_token_ends_both() -> None:
         assert app.send("POST", "/v2/oauth2/tokens/revoke", body).status == 200
         assert app.server.check(access)[0] == "unknown"
         assert app.refresh(grant.refresh_token)[0] == 400
+
+
+def test_a_token_may_be_revoked_by_form_and_an_unknown_one_is_refused() -> None:
+    app = App()
+    grant = app.server.connect("111")
+    assert app.send("POST", "/v2/oauth2/tokens/revoke", b"token=nonsense").status == 400
+    assert app.send("POST", "/v2/oauth2/tokens/revoke", f"token={grant.refresh_token}".encode()).status == 200
+    assert app.server.check(next(iter(grant.access_tokens)))[0] == "unknown"
+
+
+def test_the_client_may_name_itself_in_the_form() -> None:
+    app = App()
+    first = app.server.connect("111").refresh_token
+    form = {"grant_type": "refresh_token", "refresh_token": first, "client_id": app.settings.client_id}
+    for secret, status in (("wrong", 401), (app.settings.client_secret, 200)):
+        body = urlencode({**form, "client_secret": secret}).encode()
+        answer = app.server.answer(Request("POST", "/oauth2/v1/tokens/bearer", {}, {}, body))
+        assert answer is not None
+        assert answer.status == status
+
+
+def test_authorization_that_is_no_base64_is_invalid_client() -> None:
+    for shown in ("Basic \u00e9", "Basic !", "Basic", ""):
+        request = Request("POST", "/oauth2/v1/tokens/bearer", {}, {"authorization": shown}, b"")
+        answer = App().server.answer(request)
+        assert answer is not None
+        assert answer.status == 401
+
+
+def test_who_declines_comes_back_with_access_denied() -> None:
+    back = App().approve(approve="0")
+    assert back == {"error": "access_denied", "state": "s1"}
+
+
+def test_a_refresh_token_dies_of_age_unless_it_is_renewed() -> None:
+    app = App(refresh_token_seconds=100, rotate_after_seconds=0)
+    first = app.server.connect("111").refresh_token
+    app.clock.now += 99
+    second = app.refresh(first)[1]
+    assert second["x_refresh_token_expires_in"] == 100
+    app.clock.now += 100
+    assert app.refresh(second["refresh_token"])[0] == 400
+
+
+def test_five_years_after_the_consent_every_refresh_fails_and_its_header_foretells_it() -> None:
+    app = App(refresh_token_seconds=10**9)
+    token = app.server.connect("111").refresh_token
+    app.clock.now += 1000
+    form = urlencode({"grant_type": "refresh_token", "refresh_token": token}).encode()
+    basic = base64.b64encode(f"{app.settings.client_id}:{app.settings.client_secret}".encode()).decode()
+    headers = {"authorization": f"Basic {basic}", "x-include-refresh-token-hard-expires-in": "true"}
+    answer = app.server.answer(Request("POST", "/oauth2/v1/tokens/bearer", {}, headers, form))
+    assert answer is not None
+    told = json.loads(answer.body)
+    assert told["x_refresh_token_hard_expires_in"] == 157_680_000 - 1000
+    app.clock.now += 157_680_000 - 1000
+    status, refused = app.refresh(told["refresh_token"])
+    assert (status, refused["error"]) == (400, "invalid_grant")
+
+
+def test_without_its_header_the_hard_expiry_is_not_told() -> None:
+    app = App()
+    assert "x_refresh_token_hard_expires_in" not in app.refresh(app.server.connect("111").refresh_token)[1]
+
+
+def test_an_outage_is_invalid_grant_and_spends_nothing() -> None:
+    app = App(outage=True)
+    token = app.server.connect("111").refresh_token
+    assert app.refresh(token)[1]["error"] == "invalid_grant"
+    app.server.settings = replace(app.server.settings, outage=False)
+    assert app.refresh(token)[0] == 200
+
+
+def test_access_tokens_can_be_expired_before_their_time() -> None:
+    app = App()
+    grant = app.server.connect("111")
+    token = next(iter(grant.access_tokens))
+    app.server.expire_access_tokens("111")
+    assert app.server.check(token)[0] == "expired"
+    fresh = app.refresh(grant.refresh_token)[1]["access_token"]
+    assert app.server.check(fresh)[0] == "good"
+
+
+def test_codes_and_former_tokens_are_bounded() -> None:
+    app = App()
+    for _ in range(1100):
+        app.approve()
+    assert len(app.server._codes) <= 1000
+    grant = app.server.connect("111")
+    for _ in range(150):
+        app.refresh(grant.refresh_token)
+    assert len(grant.access_tokens) == 100
+
+
+def test_discovery_has_the_members_of_intuits_own_document() -> None:
+    intuits = json.loads((RECORDINGS / "oauth" / "discovery.json").read_text(encoding="utf-8-sig"))
+    for path in ("/.well-known/openid_configuration", "/.well-known/openid_sandbox_configuration"):
+        answer = App().server.answer(Request("GET", path, {}, {"host": "localhost:5"}, b""))
+        assert answer is not None
+        assert json.loads(answer.body).keys() == intuits.keys()
 
 
 def test_discovery_names_this_server() -> None:

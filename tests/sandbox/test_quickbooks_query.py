@@ -21,14 +21,16 @@ def client() -> Client:
     ("where", "ids"),
     [
         ("Invoice WHERE DocNumber = 'MTR-2'", ["2"]),
-        ("Invoice where DocNumber in ('MTR-2', 'MTR-4', 'none')", ["2", "4"]),
-        ("Invoice WHERE DocNumber LIKE 'mtr-%' AND TotalAmt > '20.00' AND TotalAmt <= '40'", ["3", "4"]),
-        ("Invoice WHERE TxnDate < '2026-01-03'", ["1", "2"]),
+        ("Invoice where DocNumber in ('MTR-2', 'MTR-4', 'none')", ["4", "2"]),
+        ("Invoice WHERE DocNumber LIKE 'mtr-%' AND TotalAmt > '20.00' AND TotalAmt <= '40'", ["4", "3"]),
+        ("Invoice WHERE TxnDate < '2026-01-03'", ["2", "1"]),
         ("Invoice WHERE TxnDate >= '2026-01-04' ORDERBY TxnDate DESC", ["5", "4"]),
-        ("Invoice WHERE CustomerRef = '1' STARTPOSITION 2 MAXRESULTS 2", ["2", "3"]),
-        ("Invoice MAXRESULTS 1 STARTPOSITION 5", ["5"]),
+        ("Invoice ORDER BY CustomerRef, TotalAmt ASC MAXRESULTS 2", ["1", "2"]),
+        ("Invoice ORDERBY CustomerRef DESC, TotalAmt DESC MAXRESULTS 2", ["5", "4"]),
+        ("Invoice WHERE CustomerRef = '1' STARTPOSITION 2 MAXRESULTS 2", ["4", "3"]),
+        ("Invoice MAXRESULTS 1 STARTPOSITION 5", ["1"]),
         ("Invoice WHERE MetaData.LastUpdatedTime < '2020-01-01T00:00:00Z'", []),
-        ("Invoice WHERE MetaData.CreateTime > '2026-01-01T00:00:00Z' AND Id IN ('1','2')", ["1", "2"]),
+        ("Invoice WHERE MetaData.CreateTime > '2026-01-01T00:00:00Z' AND Id IN ('1','2')", ["2", "1"]),
         (r"Customer WHERE DisplayName = 'Amy\'s Bird Sanctuary'", ["1"]),
         ("Customer WHERE DisplayName = 'Percent & Co'", ["31"]),
         ("Customer", ["1", "31"]),
@@ -38,6 +40,10 @@ def client() -> Client:
         ("Term WHERE Name = 'Net 30'", ["3"]),
         ("Account WHERE AccountType = 'Income' AND Name LIKE '%Product%'", ["45"]),
         ("Item WHERE Name = 'Services'", ["1"]),
+        ("Item WHERE Name LIKE 'S%v%c%s'", ["1"]),
+        ("Item WHERE Name LIKE '%c%v%'", []),
+        ("Item WHERE Name LIKE 'Hours%s'", []),
+        ("Item WHERE Name LIKE 'HOURS'", ["2"]),
     ],
 )
 def test_a_query_finds(client: Client, where: str, ids: list[str]) -> None:
@@ -68,12 +74,26 @@ def test_a_query_may_be_posted_as_text_or_in_the_address(client: Client) -> None
         ("SELECT * FROM Invoice WHERE DocNumber = 'a' OR DocNumber = 'b'", "4000"),
         ("SELECT * FROM Customer WHERE DisplayName = 'Amy''s'", "4000"),
         ("SELECT * FROM Invoice WHERE DocNumber = 'a' AND", "4000"),
-        ("SELECT * FROM Invoice MAXRESULTS 1001", "4000"),
+        ("SELECT * FROM Invoice MAXRESULTS 1001", "4001"),
         ("SELECT * FROM Invoice WHERE Number = 'a'", "4001"),
         ("SELECT * FROM Invoice WHERE Id > '3'", "4001"),
         ("SELECT * FROM Bill", "4001"),
+        ("SELECT * FROM Invoice MAXRESULTS 0", "4001"),
+        ("SELECT * FROM Invoice MAXRESULTS 1.5", "4000"),
+        ("SELECT * FROM Invoice WHERE TotalAmt > 'much'", "4001"),
+        ("SELECT * FROM Invoice WHERE DocNumber = 'open", "4000"),
+        ("SELECT * FROM Invoice WHERE DocNumber IN ()", "4000"),
+        ("SELECT * FROM Invoice WHERE DocNumber BETWEEN 'a'", "4000"),
+        ("SELECT * FROM Invoice, Customer", "4000"),
+        ("SELECT * FROM Customer WHERE " + " AND ".join(["Id = '1'"] * 31), "4000"),
+        ("SELECT * FROM Customer" + " " * 100_000, "4000"),
         ("", "4000"),
     ],
 )
 def test_a_bad_query_is_refused(client: Client, text: str, code: str) -> None:
     assert code_of(client.send("GET", "query", query=text)) == code
+
+
+def test_columns_after_the_star_change_nothing(client: Client) -> None:
+    """python-quickbooks asks for `*, Sku`."""
+    assert client.query("SELECT *, Sku FROM Item") == client.query("SELECT * FROM Item")

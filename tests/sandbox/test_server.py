@@ -98,7 +98,7 @@ async def test_the_addresses_are_one_json_line_with_every_key(sandbox: Sandbox) 
     assert set(json.loads(text)) == {
         "metronome_url", "quickbooks_url", "quickbooks_authorize_url", "quickbooks_token_url", "quickbooks_revoke_url",
         "realm_id", "client_id", "client_secret", "access_token", "refresh_token", "metronome_token",
-        "webhook_secret", "invoices", "seed",
+        "webhook_secret", "invoices", "seed", "companies",
     }  # fmt: skip
 
 

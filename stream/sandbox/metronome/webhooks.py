@@ -1,4 +1,4 @@
-"""Metronome's webhooks: signed `invoice.finalized` notices, sent again until taken (`facts/metronome.md` §3)."""
+"""Sends Metronome's webhooks: dated, signed, and again until they are taken (`facts/metronome.md` §3.2, §3.3)."""
 
 from __future__ import annotations
 
@@ -7,39 +7,51 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import formatdate
-from uuid import UUID, uuid5
 
 import aiohttp
 
-from stream.sandbox.http import Json, dump
+from stream.sandbox.http import Json
+from stream.sandbox.metronome.notices import Notice, finalized
 
 TIMEOUT_SECONDS = 30.0
 AT_ONCE_MAX = 8
+# The documented schedule: up to a quarter of an hour, until two days after the first attempt. Its first delay is not
+# documented; with one second it makes these attempts.
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 900.0
+ATTEMPTS_IN_TWO_DAYS = 201
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """When a refused notice is sent again: delays double from the first one up to `delay_max_seconds`.
 
-    Metronome reaches 15 minutes and gives up after two days; the sandbox does the same in less time.
+    The defaults suit a sandbox. `redated`: each attempt is dated and signed anew, which Metronome must do but does not
+    document; without it the receiver sees the date of the first attempt.
     """
 
     delay_seconds: float = 0.25
     delay_max_seconds: float = 5.0
     attempts_max: int = 20
+    redated: bool = True
+
+    @classmethod
+    def documented(cls, compress: float = 1.0, *, redated: bool = True) -> Schedule:
+        """Metronome's own two days, `compress` times as fast."""
+        return cls(FIRST_DELAY_SECONDS / compress, LONGEST_DELAY_SECONDS / compress, ATTEMPTS_IN_TWO_DAYS, redated)
 
     def delays(self) -> Iterator[float]:
         delay = self.delay_seconds
         for _ in range(self.attempts_max - 1):
-            yield delay
+            yield min(delay, self.delay_max_seconds)
             delay = min(delay * 2, self.delay_max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one notice; `status` is the last HTTP status, 0 when there was no answer."""
+    """What became of one notice; `status` is the last HTTP status, 0 when there was no answer. `invoice_id` is the id
+    of what the notice is about when that is no invoice."""
 
     invoice_id: str
     status: int
@@ -47,6 +59,7 @@ class Delivery:
 
     @property
     def accepted(self) -> bool:
+        """Any status above 299 is a refusal."""
         return 200 <= self.status < 300
 
 
@@ -56,15 +69,8 @@ def sign(secret: str, date: str, body: bytes) -> str:
 
 
 def finalized_notice(invoice: Json, now: float) -> bytes:
-    """The compact JSON body. Its id depends on the invoice only: a repeat is recognised by it."""
-    at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    notice_id = str(uuid5(UUID(invoice["id"]), "finalized"))
-    properties = {
-        "invoice_id": invoice["id"],
-        "customer_id": invoice["customer_id"],
-        "invoice_finalized_date": at,
-    }
-    return dump({"id": notice_id, "type": "invoice.finalized", "properties": properties})
+    """The exact body of `invoice.finalized`."""
+    return finalized(invoice, now).body
 
 
 def signed_headers(secret: str, now: float, body: bytes) -> dict[str, str]:
@@ -80,37 +86,44 @@ def signed_headers(secret: str, now: float, body: bytes) -> dict[str, str]:
 async def send_finalized(
     url: str, invoices: Sequence[Json], secret: str, clock: Callable[[], float], schedule: Schedule
 ) -> list[Delivery]:
-    """Sends one notice for each invoice, some at once; each attempt is dated and signed anew."""
+    """Sends one notice for each invoice."""
+    return await send(url, [finalized(each, clock()) for each in invoices], secret, clock, schedule)
+
+
+async def send(
+    url: str, notices: Sequence[Notice], secret: str, clock: Callable[[], float], schedule: Schedule
+) -> list[Delivery]:
+    """Sends these notices, some at once, each until it is taken or the schedule has ended."""
     places = asyncio.Semaphore(AT_ONCE_MAX)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
 
-        async def deliver(invoice: Json) -> Delivery:
+        async def deliver(each: Notice) -> Delivery:
             async with places:
-                body = finalized_notice(invoice, clock())
-                return await _deliver(session, url, invoice["id"], body, secret, clock, schedule)
+                return await _deliver(session, url, each, secret, clock, schedule)
 
-        return await asyncio.gather(*(deliver(each) for each in invoices))
+        return await asyncio.gather(*(deliver(each) for each in notices))
 
 
 async def _deliver(
     session: aiohttp.ClientSession,
     url: str,
-    invoice_id: str,
-    body: bytes,
+    notice: Notice,
     secret: str,
     clock: Callable[[], float],
     schedule: Schedule,
 ) -> Delivery:
     delays = schedule.delays()
+    headers = signed_headers(secret, clock(), notice.body)
     for attempt in range(1, schedule.attempts_max + 1):
+        if schedule.redated:
+            headers = signed_headers(secret, clock(), notice.body)
         try:
-            headers = signed_headers(secret, clock(), body)
-            async with session.post(url, data=body, headers=headers) as response:
+            async with session.post(url, data=notice.body, headers=headers, allow_redirects=False) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError):
             status = 0
-        delivery = Delivery(invoice_id, status, attempt)
+        delivery = Delivery(notice.subject_id, status, attempt)
         if delivery.accepted or attempt == schedule.attempts_max:
             break
         await asyncio.sleep(next(delays))

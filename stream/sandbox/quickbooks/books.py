@@ -1,4 +1,4 @@
-"""The books of one simulated QuickBooks company: its objects, the indexes over them, and what it starts with."""
+"""The books of one simulated QuickBooks company: its objects and the indexes over them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,71 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Literal
 
 from stream.sandbox.http import Json
 
-CURRENCY_NAMES = {"USD": "United States Dollar", "EUR": "Euro", "GBP": "British Pound Sterling"}
-LISTS = ("Customer", "Vendor", "Item", "Account", "Term")
+CURRENCY_NAMES = {
+    "USD": "United States Dollar",
+    "EUR": "Euro",
+    "GBP": "British Pound Sterling",
+    "AUD": "Australian Dollar",
+    "BRL": "Brazilian Real",
+    "CAD": "Canadian Dollar",
+    "CHF": "Swiss Franc",
+    "CZK": "Czech Koruna",
+    "INR": "Indian Rupee",
+    "JPY": "Japanese Yen",
+    "MXN": "Mexican Peso",
+    "NGN": "Nigerian Naira",
+    "NOK": "Norwegian Krone",
+    "NZD": "New Zealand Dollar",
+    "PLN": "Polish Zloty",
+    "SEK": "Swedish Krona",
+    "SGD": "Singapore Dollar",
+    "TRY": "Turkish Lira",
+    "ZAR": "South African Rand",
+}
+LISTS = (
+    "Customer",
+    "Vendor",
+    "Employee",
+    "Item",
+    "Account",
+    "Term",
+    "Class",
+    "Department",
+    "TaxCode",
+    "TaxRate",
+    "CompanyCurrency",
+    "PaymentMethod",
+    "ExchangeRate",
+)
 SALES = ("Invoice", "CreditMemo")
-# Customers, vendors and employees share one set of names (facts/quickbooks.md §2.1); items have their own.
-NAME_SPACES = {"Customer": "names", "Vendor": "names", "Item": "items"}
-NAME_PROPERTY = {"Customer": "DisplayName", "Vendor": "DisplayName", "Item": "Name"}
+# Customers, vendors and employees share one set of names and one run of ids (facts/quickbooks.md §2.1).
+PEOPLE = ("Customer", "Vendor", "Employee")
+NAME_PROPERTY = {
+    **dict.fromkeys(PEOPLE, "DisplayName"),
+    **dict.fromkeys(("Item", "Account", "Term", "Class", "Department", "TaxCode", "TaxRate", "PaymentMethod"), "Name"),
+    "CompanyCurrency": "Code",
+}
+# The lists with entries inside entries, and the property that says that an entry is inside another.
+INNER_FLAG = {
+    "Customer": "Job",
+    "Item": "SubItem",
+    "Account": "SubAccount",
+    "Class": "SubClass",
+    "Department": "SubDepartment",
+}
+TOMBSTONES_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """The settings of one company, as its owner would choose them."""
+    """The settings of one company, as its owner would choose them; behind a `?` in the facts, both answers.
+
+    `shows_book_close_date`: whether Preferences tell it (facts/quickbooks.md §11.6).
+    """
 
     realm_id: str
     name: str = "Sandbox Company US"
@@ -32,6 +83,32 @@ class Company:
     allow_discount: bool = True
     book_close_date: date | None = None
     utc_offset_hours: int = -7
+    country: str = "US"
+    tax_mode: Literal["us-none", "us-manual", "us-automated", "global"] = "us-none"
+    class_tracking: Literal["", "transaction", "line"] = ""
+    track_departments: bool = False
+    custom_fields: tuple[str, ...] = ("Crew #",)
+    negative_half: Literal["away-from-zero", "toward-positive"] = "away-from-zero"
+    decimals_kept: int = 7
+    amount_check_uses: Literal["stored", "sent"] = "stored"
+    line_limit: int = 10_000
+    exchange_rate_sent: Literal["kept", "replaced"] = "kept"
+    default_doc_number_kept: bool = True
+    shows_book_close_date: bool = False
+    untracked_references: Literal["ignored", "refused"] = "ignored"
+    recorded_year: Literal[2020, 2026] = 2020
+
+
+@dataclass(slots=True)
+class Changes:
+    """The keys of rows that changed since someone cleared them; filled only while `track` is on."""
+
+    track: bool = False
+    keys: set[str] = field(default_factory=set)
+
+    def mark(self, *parts: str) -> None:
+        if self.track:
+            self.keys.add("/".join(parts))
 
 
 @dataclass(slots=True)
@@ -39,21 +116,30 @@ class Books:
     """Objects by type and id. Objects are replaced, never changed in place."""
 
     company: Company
+    changes: Changes = field(default_factory=Changes)
     objects: dict[str, dict[str, Json]] = field(default_factory=lambda: {each: {} for each in (*SALES, *LISTS)})
+    deleted: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(type, id) of each deleted sale -> when, in the company's own zone."""
     doc_numbers: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    names: dict[str, dict[str, tuple[str, str]]] = field(default_factory=lambda: defaultdict(dict))
+    names: dict[str, dict[str, dict[str, None]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
+    children: dict[str, dict[str, dict[str, None]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
+    )
+    rates: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(source currency, date) -> id of the stored ExchangeRate."""
     balances: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     last_doc_number: str = "1000"
-    _last_id: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    preferences_token: int = 0
+    last_id: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def new_id(self, kind: str) -> str:
-        run = "sales" if kind in SALES else NAME_SPACES.get(kind, kind)
-        self._last_id[run] += 1
-        return str(self._last_id[run])
+        run = _run_of_ids(kind)
+        self.last_id[run] += 1
+        return str(self.last_id[run])
 
     def new_doc_number(self) -> str:
         """One more than the last number, prefix kept: App_1000 -> App_1001 (facts/quickbooks.md §1.8)."""
-        found = re.search(r"\d+$", self.last_doc_number)
+        found = re.search(r"[0-9]+$", self.last_doc_number)
         digits = found[0] if found else ""
         prefix = self.last_doc_number[: len(self.last_doc_number) - len(digits)]
         return f"{prefix}{int(digits or 0) + 1:0{len(digits)}d}"
@@ -61,40 +147,89 @@ class Books:
     def put_sale(self, kind: str, sale: Json, former: Json | None = None) -> None:
         if former is not None:
             self._forget_sale(kind, former)
-        self.objects[kind][sale["Id"]] = sale
-        if number := sale.get("DocNumber"):
-            self.doc_numbers[number][sale["Id"]] = kind
+        self.index_sale(kind, sale)
+        number = sale.get("DocNumber")
+        if number and (former is None or number != former.get("DocNumber")):
             self.last_doc_number = number
-        self.balances[sale["CustomerRef"]["value"]] += _owed(kind, sale)
+        self.changes.mark(self.company.realm_id, kind, sale["Id"])
+        self.changes.mark(self.company.realm_id, "counters")
 
-    def delete_sale(self, kind: str, sale: Json) -> None:
+    def delete_sale(self, kind: str, sale: Json, now: float) -> None:
         self._forget_sale(kind, sale)
         del self.objects[kind][sale["Id"]]
+        self.deleted[kind, sale["Id"]] = self.timestamp(now)
+        self.changes.mark(self.company.realm_id, kind, sale["Id"])
+        self.changes.mark(self.company.realm_id, "deleted", kind, sale["Id"])
+        if len(self.deleted) > TOMBSTONES_MAX:
+            oldest = next(iter(self.deleted))
+            del self.deleted[oldest]
+            self.changes.mark(self.company.realm_id, "deleted", *oldest)
+
+    def index_sale(self, kind: str, sale: Json) -> None:
+        self.objects[kind][sale["Id"]] = sale
+        if number := sale.get("DocNumber"):
+            holders = self.doc_numbers[number]
+            holders[sale["Id"]] = kind
+            if len(holders) > 1:
+                self.doc_numbers[number] = dict(sorted(holders.items(), key=lambda each: int(each[0])))
+        self.balances[sale["CustomerRef"]["value"]] += _owed(kind, sale)
 
     def _forget_sale(self, kind: str, sale: Json) -> None:
         if number := sale.get("DocNumber"):
             self.doc_numbers[number].pop(sale["Id"], None)
+            if not self.doc_numbers[number]:
+                del self.doc_numbers[number]
         self.balances[sale["CustomerRef"]["value"]] -= _owed(kind, sale)
 
     def put_entry(self, kind: str, entry: Json, former: Json | None = None) -> None:
-        """Stores a list entry (customer, item …) and its name."""
-        if kind in NAME_SPACES:
-            names = self.names[NAME_SPACES[kind]]
-            if former is not None:
-                names.pop(former[NAME_PROPERTY[kind]].casefold(), None)
-            names[entry[NAME_PROPERTY[kind]].casefold()] = (kind, entry["Id"])
-        self.objects[kind][entry["Id"]] = entry
-        run = NAME_SPACES.get(kind, kind)
-        self._last_id[run] = max(self._last_id[run], int(entry["Id"]))
+        """Stores a list entry (customer, item …), its name and its place among the others."""
+        if former is not None:
+            self._forget_entry(kind, former)
+        self.index_entry(kind, entry)
+        number = entry["Id"]
+        if number.isdigit():
+            run = _run_of_ids(kind)
+            self.last_id[run] = max(self.last_id[run], int(number))
+        self.changes.mark(self.company.realm_id, kind, number)
+        self.changes.mark(self.company.realm_id, "counters")
 
-    def holder_of(self, kind: str, name: str) -> tuple[str, str] | None:
-        """(type, id) of the list entry that has this name; case does not matter."""
-        return self.names[NAME_SPACES[kind]].get(name.casefold())
+    def index_entry(self, kind: str, entry: Json) -> None:
+        if name_property := NAME_PROPERTY.get(kind):
+            self.names[kind][entry[name_property].casefold()][entry["Id"]] = None
+        if parent := (entry.get("ParentRef") or {}).get("value"):
+            self.children[kind][parent][entry["Id"]] = None
+        if kind == "ExchangeRate":
+            self.rates[entry["SourceCurrencyCode"], entry["AsOfDate"]] = entry["Id"]
+        self.objects[kind][entry["Id"]] = entry
+
+    def _forget_entry(self, kind: str, entry: Json) -> None:
+        if name_property := NAME_PROPERTY.get(kind):
+            name = entry[name_property].casefold()
+            self.names[kind][name].pop(entry["Id"], None)
+            if not self.names[kind][name]:
+                del self.names[kind][name]
+        if parent := (entry.get("ParentRef") or {}).get("value"):
+            self.children[kind][parent].pop(entry["Id"], None)
+
+    def named(self, kind: str, name: str) -> list[Json]:
+        """The entries of this list that have this name, active or not; case does not matter."""
+        return [self.objects[kind][each] for each in self.names[kind].get(name.casefold(), ())]
+
+    def inner(self, kind: str, number: str) -> list[Json]:
+        """The entries directly inside this one."""
+        return [self.objects[kind][each] for each in self.children[kind].get(number, ())]
 
     def timestamp(self, now: float, timespec: str = "seconds") -> str:
         """`now` (epoch seconds) in the company's own zone."""
-        zone = timezone(timedelta(hours=self.company.utc_offset_hours))
-        return datetime.fromtimestamp(now, zone).isoformat(timespec=timespec)
+        return datetime.fromtimestamp(now, self.zone).isoformat(timespec=timespec)
+
+    @property
+    def zone(self) -> timezone:
+        return timezone(timedelta(hours=self.company.utc_offset_hours))
+
+
+def _run_of_ids(kind: str) -> str:
+    return "sales" if kind in SALES else "people" if kind in PEOPLE else kind
 
 
 def _owed(kind: str, sale: Json) -> Decimal:
@@ -105,31 +240,8 @@ def currency_ref(code: str) -> Json:
     return {"value": code, "name": CURRENCY_NAMES.get(code, code)}
 
 
-def opened(company: Company, now: float) -> Books:
-    """Books like those of Intuit's sample company: accounts, terms, a few items, two customers and one vendor."""
-    books = Books(company)
-    for number, name, kind, subtype in (
-        ("1", "Services", "Income", "ServiceFeeIncome"),
-        ("45", "Sales of Product Income", "Income", "SalesOfProductIncome"),
-        ("84", "Accounts Receivable (A/R)", "Accounts Receivable", "AccountsReceivable"),
-        ("86", "Discounts given", "Income", "DiscountsRefundsGiven"),
-    ):
-        fields = {"Name": name, "FullyQualifiedName": name, "AccountType": kind, "AccountSubType": subtype}
-        books.put_entry("Account", {**_entry(books, number, now), **fields})
-    for number, name, days in (("1", "Due on receipt", 0), ("2", "Net 15", 15), ("3", "Net 30", 30)):
-        books.put_entry("Term", {**_entry(books, number, now), "Name": name, "Type": "STANDARD", "DueDays": days})
-    for number, name in (("1", "Services"), ("2", "Hours"), ("3", "Concrete"), ("4", "Design")):
-        add_item(books, number, name, now)
-    address = {"Id": "2", "Line1": "4581 Finch St.", "City": "Bayshore", "CountrySubDivisionCode": "CA"}
-    address |= {"PostalCode": "94326", "Lat": "INVALID", "Long": "INVALID"}
-    add_customer(books, "1", "Amy's Bird Sanctuary", now, extra={"BillAddr": address, "ShipAddr": address})
-    add_customer(books, "2", "Bill's Windsurf Shop", now)
-    vendor = {"DisplayName": "Books by Bessie", "PrintOnCheckName": "Books by Bessie", "Balance": 0}
-    books.put_entry("Vendor", {**_entry(books, "30", now), **vendor, "CurrencyRef": currency_ref(company.currency)})
-    return books
-
-
-def _entry(books: Books, number: str, now: float) -> Json:
+def new_entry(books: Books, number: str, now: float) -> Json:
+    """What every list entry has at birth."""
     stamp = books.timestamp(now)
     meta = {"CreateTime": stamp, "LastUpdatedTime": stamp}
     return {"domain": "QBO", "sparse": False, "Id": number, "SyncToken": "0", "MetaData": meta, "Active": True}
@@ -167,13 +279,14 @@ def item_defaults(name: str) -> Json:
 def add_customer(
     books: Books, number: str, name: str, now: float, currency: str = "", extra: Json | None = None
 ) -> None:
-    entry = {**_entry(books, number, now), **customer_defaults(books, name, currency), **(extra or {})}
-    books.put_entry("Customer", entry)
+    entry = {**new_entry(books, number, now), **customer_defaults(books, name, currency), **(extra or {})}
+    books.put_entry("Customer", entry, books.objects["Customer"].get(number))
 
 
 def add_item(books: Books, number: str, name: str, now: float) -> None:
     income = {"IncomeAccountRef": {"value": "1", "name": "Services"}}
-    books.put_entry("Item", {**_entry(books, number, now), **item_defaults(name), **income})
+    entry = {**new_entry(books, number, now), **item_defaults(name), **income}
+    books.put_entry("Item", entry, books.objects["Item"].get(number))
 
 
 def sales_of(books: Books, kind: str) -> Iterable[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stream.sandbox.http import Answer, Json, json_answer
+from stream.sandbox.quickbooks.settings import ThrottleBody
 
 GONE_OR_INACTIVE = (
     "Something you're trying to use has been made inactive. "
@@ -23,8 +24,9 @@ class Refusal(Exception):
         if element is not None:
             self.error["element"] = element
 
-    def answer(self, time: str) -> Answer:
-        return json_answer({"Fault": {"Error": [self.error], "type": "ValidationFault"}, "time": time}, 400)
+    @property
+    def fault(self) -> Json:
+        return {"Error": [self.error], "type": "ValidationFault"}
 
 
 def not_found() -> Refusal:
@@ -61,6 +63,11 @@ def unsupported(path: str) -> Refusal:
     )
 
 
+def bad_text() -> Refusal:
+    """Bytes that are not UTF-8 (facts/quickbooks.md §1.9)."""
+    return Refusal("500", "Unsupported Operation", "Operation The body is not text in UTF-8. is not supported.")
+
+
 def duplicate_name(detail: str = "null") -> Refusal:
     return Refusal("6240", "Duplicate Name Exists Error", f"The name supplied already exists. : {detail}")
 
@@ -88,7 +95,7 @@ def unauthorized(time_milliseconds: int) -> Answer:
     return json_answer(_gateway(message, "", "3100", "AUTHORIZATION", time_milliseconds), 403)
 
 
-def _gateway(message: str, detail: str, code: str, kind: str, time_milliseconds: int) -> Json:
+def _gateway(message: str, detail: str, code: str, kind: str, time: int | str) -> Json:
     error = {"message": message, "detail": detail, "code": code, "element": None}
     return {
         "warnings": None,
@@ -100,22 +107,31 @@ def _gateway(message: str, detail: str, code: str, kind: str, time_milliseconds:
         "attachableResponse": [],
         "syncErrorResponse": None,
         "requestId": None,
-        "time": time_milliseconds,
+        "time": time,
         "status": None,
         "cdcresponse": [],
     }
 
 
-def throttled(time: str) -> Answer:
-    """429 in XML, also for callers that asked for JSON."""
+THROTTLED = "The request limit was reached.  Try again later"
+
+
+def throttled(time: str, body: ThrottleBody = "xml-429", retry_after_seconds: int = 0) -> Answer:
+    """Too many requests. In XML also for callers that asked for JSON, as recorded with both statuses; or in the
+    gateway's JSON, of which there is no recording."""
+    status = 403 if body == "xml-403" else 429
+    message = f"message=ThrottleExceeded; errorCode=003001; statusCode={status}"
+    headers = {"Retry-After": str(retry_after_seconds)} if retry_after_seconds else {}
+    if body == "json":
+        return json_answer(_gateway(message, THROTTLED, "3001", "SERVICE", time), status, headers)
     text = f"""<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 <IntuitResponse time="{time}" xmlns="http://schema.intuit.com/finance/v3">
   <Fault type="SERVICE">
     <Error code="3001">
-      <Message>message=ThrottleExceeded; errorCode=003001; statusCode=429</Message>
-      <Detail>The request limit was reached.  Try again later</Detail>
+      <Message>{message}</Message>
+      <Detail>{THROTTLED}</Detail>
     </Error>
   </Fault>
 </IntuitResponse>
 """
-    return Answer(429, text.encode(), {"Content-Type": "application/xml"})
+    return Answer(status, text.encode(), {"Content-Type": "application/xml", **headers})

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from stream.sandbox.http import Json
+from stream.sandbox.quickbooks.addresses import kept_address
 from stream.sandbox.quickbooks.books import Books, currency_ref
 from stream.sandbox.quickbooks.errors import CLOSED, Refusal, business, missing
-from stream.sandbox.quickbooks.rules import (
-    CENT,
-    check_amount,
-    check_lengths,
-    check_properties,
-    money,
-    number,
-    reference,
-    seven_decimals,
-)
+from stream.sandbox.quickbooks.lines import kept_reference, made_lines
+from stream.sandbox.quickbooks.papers import check_address, no_address
+from stream.sandbox.quickbooks.rates import rate_on
+from stream.sandbox.quickbooks.rules import check_lengths, check_properties, money, reference
+from stream.sandbox.quickbooks.tax import calculation_of, tax_detail
 
 DUE_DAYS_DEFAULT = 30
 PRIVATE_NOTE_MAX = 4000
-CUSTOM_FIELDS = [{"DefinitionId": "1", "Name": "Crew #", "Type": "StringType"}]
+AUTOMATIC_NUMBER = "AUTO_GENERATE"
 # Kept from the request as they are; everything else of a sale is computed, or read-only and silently ignored.
 KEPT = (
     "PrivateNote",
@@ -31,12 +28,9 @@ KEPT = (
     "BillEmail",
     "BillEmailCc",
     "BillEmailBcc",
-    "ClassRef",
-    "DepartmentRef",
     "PONumber",
     "ShipDate",
     "TrackingNum",
-    "GlobalTaxCalculation",
 )
 DEFAULTED: dict[str, Json] = {
     "CreditMemo": {"ApplyTaxAfterDiscount": False, "PrintStatus": "NeedToPrint", "EmailStatus": "NotSet"},
@@ -49,10 +43,13 @@ DEFAULTED["Invoice"] = {
     **DEFAULTED["CreditMemo"],
 }
 ADDRESSES = ("BillAddr", "ShipAddr")
+SHIP_FROM = {"Id": "3", "Line1": "123 Sierra Way", "Line2": "San Pablo, CA  87999", "Lat": "INVALID", "Long": "INVALID"}
+MODIFIED_BY = {"value": "1000000001"}
 
 
 def made_sale(kind: str, written: Json, books: Books, now: float, former: Json | None, allow_duplicate: bool) -> Json:
-    """The sale that QuickBooks keeps for what was written. `written` is whole: a sparse update is merged before.
+    """The sale that QuickBooks keeps for what was written. `written` is whole: a sparse update is merged before, and
+    what a full update leaves out becomes empty.
 
     Raises Refusal with the code of the first rule it breaks.
     """
@@ -62,61 +59,104 @@ def made_sale(kind: str, written: Json, books: Books, now: float, former: Json |
     if customer is None:
         raise missing("CustomerRef")
     currency = _currency(written, customer, books)
-    lines, total = _lines(written.get("Line"), books)
+    calculation = calculation_of(written, books)
+    lines = made_lines(written.get("Line"), books, calculation, former["Line"] if former else ())
+    tax, tax_amount = tax_detail(written, lines.taxed, lines.remaining, books, calculation)
+    total = lines.subtotal - lines.discount + tax_amount
     if total < 0:
         raise business("Enter a transaction amount that is 0 or greater.")
     stamp = books.timestamp(now)
-    txn_date = _date(written.get("TxnDate"), "TxnDate") or date.fromisoformat(stamp[:10])
+    txn_date = date.fromisoformat(written.get("TxnDate") or stamp[:10])
     check_open(books, txn_date, "6210")
+    _check_email(kind, written)
 
-    sale: Json = {name: written.get(name) or default for name, default in DEFAULTED[kind].items()}
-    sale |= {"domain": "QBO", "sparse": False}
-    sale["Id"] = former["Id"] if former else ""
-    sale["SyncToken"] = str(int(former["SyncToken"]) + 1) if former else "0"
-    created = former["MetaData"]["CreateTime"] if former else stamp
-    sale["MetaData"] = {"CreateTime": created, "LastUpdatedTime": stamp}
-    sale["CustomField"] = written.get("CustomField") or CUSTOM_FIELDS
+    sale = _head(kind, written, books, stamp, former)
     if doc_number := _doc_number(kind, written, books, former, allow_duplicate):
         sale["DocNumber"] = doc_number
     sale["TxnDate"] = txn_date.isoformat()
+    sale |= _tracked(written, books)
     sale["CurrencyRef"] = currency_ref(currency)
-    if books.company.multicurrency:
-        sale["ExchangeRate"] = number(written.get("ExchangeRate"), "ExchangeRate") or 1
-    sale["LinkedTxn"] = []
-    sale["Line"] = lines
-    sale["TxnTaxDetail"] = {"TotalTax": 0}
+    sale["LinkedTxn"] = _links(written, former)
+    sale["Line"] = lines.stored
+    if tax is not None:
+        sale["TxnTaxDetail"] = tax
     sale["CustomerRef"] = {"value": customer["Id"], "name": customer["DisplayName"]}
-    sale |= {name: value for name in ADDRESSES if (value := written.get(name) or customer.get(name))}
+    sale |= _addresses(written, customer, former, books)
     sale |= {name: value for name in KEPT if (value := written.get(name)) not in (None, "")}
-    sale["TotalAmt"] = sale["Balance"] = money(total)
+    if calculation:
+        sale["GlobalTaxCalculation"] = calculation
+    sale |= _totals(kind, total, _rate(written, currency, txn_date, books), books)
     if kind == "Invoice":
-        sale["DueDate"] = _due_date(written, txn_date, books).isoformat()
-    else:
-        sale["RemainingCredit"] = sale["TotalAmt"]
+        sale["DueDate"] = _due_date(written, customer, txn_date, books).isoformat()
+    if former and "DeliveryInfo" in former:
+        sale["DeliveryInfo"] = former["DeliveryInfo"]
+    if books.company.recorded_year >= 2026:
+        _add_what_2026_shows(kind, sale, written, books)
     sale["Id"] = sale["Id"] or books.new_id(kind)
     return sale
 
 
+def _head(kind: str, written: Json, books: Books, stamp: str, former: Json | None) -> Json:
+    head: Json = {name: written.get(name) or default for name, default in DEFAULTED[kind].items()}
+    head |= {"domain": "QBO", "sparse": False}
+    head["Id"] = former["Id"] if former else ""
+    head["SyncToken"] = str(int(former["SyncToken"]) + 1) if former else "0"
+    created = former["MetaData"]["CreateTime"] if former else stamp
+    head["MetaData"] = {"CreateTime": created, "LastUpdatedTime": stamp}
+    head["CustomField"] = _custom_fields(written.get("CustomField") or (), books)
+    return head
+
+
+def _totals(kind: str, total: Decimal, rate: Decimal | int, books: Books) -> Json:
+    """No payments are served, so all of a sale is still owed."""
+    shown = money(total)
+    totals: Json = {"TotalAmt": shown, "Balance": shown}
+    if books.company.multicurrency:
+        totals |= {"ExchangeRate": rate, "HomeTotalAmt": money(total * rate)}
+    if kind == "CreditMemo":
+        totals["RemainingCredit"] = shown
+    return totals
+
+
+def _add_what_2026_shows(kind: str, sale: Json, written: Json, books: Books) -> None:
+    """What answers recorded in 2026 have beyond those of 2020 (facts/quickbooks.md §1.2, §1.9)."""
+    sale["MetaData"]["LastModifiedByRef"] = MODIFIED_BY
+    sale["ShipFromAddr"] = SHIP_FROM
+    if kind == "Invoice":
+        for name in ("AllowOnlineCreditCardPayment", "AllowOnlineACHPayment"):
+            sale[name] = written.get(name) is not False
+    for line in sale["Line"]:
+        line["CustomExtensions"] = []
+        if detail := line.get("SalesItemLineDetail"):
+            detail["ItemAccountRef"] = books.objects["Item"][detail["ItemRef"]["value"]]["IncomeAccountRef"]
+
+
 def voided(sale: Json, books: Books, now: float) -> Json:
-    """The same sale with every amount and quantity 0 and "Voided" in front of its note."""
+    """The same sale with every amount, quantity and tax 0 and "Voided" in front of its note."""
     note = f"Voided - {sale['PrivateNote']}" if sale.get("PrivateNote") else "Voided"
+    gone = {"TotalAmt": 0, "Balance": 0, "TxnTaxDetail": {"TotalTax": 0}, "HomeTotalAmt": 0}
     return {
         **sale,
         "SyncToken": str(int(sale["SyncToken"]) + 1),
         "MetaData": {**sale["MetaData"], "LastUpdatedTime": books.timestamp(now)},
         "PrivateNote": note[:PRIVATE_NOTE_MAX],
         "Line": [_zeroed(line) for line in sale["Line"]],
-        "TotalAmt": 0,
-        "Balance": 0,
+        **{name: value for name, value in gone.items() if name in sale},
     }
 
 
 def _zeroed(line: Json) -> Json:
     detail = line.get("SalesItemLineDetail")
     zeroed = {**line, "Amount": 0} if "Amount" in line else dict(line)
-    if detail is not None and "Qty" in detail:
-        zeroed["SalesItemLineDetail"] = {**detail, "Qty": 0}
+    if detail is not None:
+        zeroed["SalesItemLineDetail"] = {**detail, **{name: 0 for name in ("Qty", "TaxInclusiveAmt") if name in detail}}
     return zeroed
+
+
+def with_invoice_link(sale: Json, books: Books) -> Json:
+    """An invoice as `include=invoiceLink` shows it (facts/quickbooks.md §1.9); the link leads nowhere."""
+    secret = hashlib.sha256(f"{books.company.realm_id}/{sale['Id']}".encode()).hexdigest()
+    return {**sale, "InvoiceLink": f"https://developer.intuit.com/comingSoonview/{secret}?cta=v3invoicelink"}
 
 
 def check_open(books: Books, txn_date: date, code: str) -> None:
@@ -138,11 +178,77 @@ def _currency(written: Json, customer: Json, books: Books) -> str:
     return own
 
 
-def _doc_number(kind: str, written: Json, books: Books, former: Json | None, allow_duplicate: bool) -> str:
+def _rate(written: Json, currency: str, txn_date: date, books: Books) -> Decimal | int:
+    """Home currency for one unit of the sale's: the rate sent, 1 without one, or where QuickBooks replaces it (both
+    are reported, facts/quickbooks.md §1.7) its own of the day."""
+    if currency == books.company.currency:
+        return 1
+    if books.company.exchange_rate_sent == "replaced":
+        return rate_on(books, currency, txn_date.isoformat())
+    return Decimal(written.get("ExchangeRate") or 1)
+
+
+def _check_email(kind: str, written: Json) -> None:
+    """6420 for a sale that is to be e-mailed to nobody; 2210 for what is no address."""
+    addresses = (written.get("BillEmail") or {}).get("Address")
+    if addresses:
+        check_address(addresses)
+    elif written.get("EmailStatus") == "NeedToSend":
+        raise no_address(kind)
+
+
+def _custom_fields(written: Any, books: Books) -> list[Json]:
+    """The company's own fields, each with the text written for its DefinitionId; what names no such field is ignored.
+    Fields of the newer kind (`include=enhancedAllCustomFields`) are not served: their answer's shape is not known."""
+    values = {str(each.get("DefinitionId")): each.get("StringValue") for each in written}
+    fields = []
+    for number, name in enumerate(books.company.custom_fields, start=1):
+        shown = {"DefinitionId": str(number), "Name": name, "Type": "StringType"}
+        if value := values.get(str(number)):
+            shown["StringValue"] = value
+        fields.append(shown)
+    return fields
+
+
+def _tracked(written: Json, books: Books) -> Json:
+    """ClassRef and DepartmentRef, for a company that tracks them by transaction."""
     company = books.company
+    found = {
+        "ClassRef": kept_reference("Class", written.get("ClassRef"), books, company.class_tracking == "transaction"),
+        "DepartmentRef": kept_reference("Department", written.get("DepartmentRef"), books, company.track_departments),
+    }
+    return {name: ref for name, ref in found.items() if ref}
+
+
+def _addresses(written: Json, customer: Json, former: Json | None, books: Books) -> Json:
+    """Those written, else the customer's."""
+    kept: Json = {}
+    for name in ADDRESSES:
+        known = (former or {}).get(name) or customer.get(name)
+        if address := written.get(name):
+            kept[name] = kept_address(address, known, books)
+        elif name in customer:
+            kept[name] = customer[name]
+    return kept
+
+
+def _links(written: Json, former: Json | None) -> list[Json]:
+    """Nothing that a sale could be linked to (estimates, payments) is served, so a new link is 620."""
+    links: list[Json] = written.get("LinkedTxn") or []
+    if links != (former["LinkedTxn"] if former else []):
+        raise Refusal("620", "Transaction could not be linked", "LinkedTxn names a transaction not found", "LinkedTxn")
+    return links
+
+
+def _doc_number(kind: str, written: Json, books: Books, former: Json | None, allow_duplicate: bool) -> str:
+    """The number as the company numbers (facts/quickbooks.md §1.8, §3.3), "" for none."""
+    company = books.company
+    own = str(former.get("DocNumber", "")) if former else ""
     asked = str(written.get("DocNumber") or "")
-    if not asked and not company.custom_txn_numbers:
-        return str(former.get("DocNumber", "")) if former else books.new_doc_number()
+    automatic = kind == "Invoice" and (asked == AUTOMATIC_NUMBER or (not asked and written.get("AutoDocNumber")))
+    ignored = not company.custom_txn_numbers and not (asked and company.default_doc_number_kept)
+    if automatic or ignored:
+        return own or books.new_doc_number()
     if asked and company.custom_txn_numbers and company.warn_duplicate_doc_numbers and not allow_duplicate:
         own_id = former["Id"] if former else ""
         for other_id, other_kind in books.doc_numbers.get(asked, {}).items():
@@ -157,104 +263,10 @@ def _doc_number(kind: str, written: Json, books: Books, former: Json | None, all
     return asked
 
 
-def _due_date(written: Json, txn_date: date, books: Books) -> date:
-    if given := _date(written.get("DueDate"), "DueDate"):
-        return given
-    term = reference(books, "Term", written.get("SalesTermRef"), "Term")
-    return txn_date + timedelta(days=term["DueDays"] if term else DUE_DAYS_DEFAULT)
-
-
-def _date(value: Any, element: str) -> date | None:
-    if value in (None, ""):
-        return None
-    try:
-        return date.fromisoformat(str(value)[:10])
-    except ValueError:
-        raise Refusal("2150", "Invalid Date", f"Invalid date : {element}. Supplied value:{value}", element) from None
-
-
-def _lines(written: Any, books: Books) -> tuple[list[Json], Decimal]:
-    """The stored lines, closed by a subtotal, and the total."""
-    if not written:
-        raise missing("Line")
-    lines: list[Json] = []
-    subtotal = discount = Decimal(0)
-    for line in written:
-        kind = line.get("DetailType")
-        stored: Json = {"Id": str(len(lines) + 1), "LineNum": len(lines) + 1}
-        if line.get("Description"):
-            stored["Description"] = line["Description"]
-        if kind == "SalesItemLineDetail":
-            subtotal += _sales_item(line, stored, books)
-        elif kind == "DescriptionOnly":
-            stored |= {"DetailType": kind, "DescriptionLineDetail": line.get("DescriptionLineDetail") or {}}
-        elif kind == "DiscountLineDetail":
-            discount += _discount(line, stored, subtotal, books)
-        elif kind == "SubTotalLineDetail":
-            continue
-        elif not kind:
-            raise missing("Line.DetailType")
-        else:
-            raise Refusal("2170", "Invalid Enumeration", f"Invalid Enumeration : {kind} is not a DetailType", "Line")
-        lines.append(stored)
-    lines.append({"Amount": money(subtotal), "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}})
-    return lines, subtotal - discount
-
-
-def _sales_item(line: Json, stored: Json, books: Books) -> Decimal:
-    detail = line.get("SalesItemLineDetail") or {}
-    item = reference(books, "Item", detail.get("ItemRef"), "Item")
-    if item is None:
-        # Intuit's schema says of ItemRef: without it the line is text and its amount is ignored.
-        stored |= {"DetailType": "DescriptionOnly", "DescriptionLineDetail": {}}
-        return Decimal(0)
-    amount = _amount(line, detail)
-    kept: Json = {"ItemRef": {"value": item["Id"], "name": item["Name"]}}
-    for name in ("Qty", "UnitPrice"):
-        if (value := number(detail.get(name), f"Line.{name}")) is not None:
-            kept[name] = seven_decimals(value)
-    for name in ("ServiceDate", "ClassRef"):
-        if detail.get(name):
-            kept[name] = detail[name]
-    kept["TaxCodeRef"] = {"value": _tax_code(detail)}
-    stored |= {"Amount": money(amount), "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": kept}
-    return amount
-
-
-def _amount(line: Json, detail: Json) -> Decimal:
-    """The line's amount to the cent; computed when left out, checked when Qty and UnitPrice are both there."""
-    amount = number(line.get("Amount"), "Line.Amount")
-    quantity = number(detail.get("Qty"), "Line.Qty")
-    unit_price = number(detail.get("UnitPrice"), "Line.UnitPrice")
-    if quantity is not None and unit_price is not None:
-        quantity, unit_price = Decimal(seven_decimals(quantity)), Decimal(seven_decimals(unit_price))
-        if amount is None:
-            amount = quantity * unit_price
-        else:
-            check_amount(amount, quantity, unit_price)
-    if amount is None:
-        raise missing("Line.Amount")
-    return amount.quantize(CENT, ROUND_HALF_UP)
-
-
-def _tax_code(detail: Json) -> str:
-    code = (detail.get("TaxCodeRef") or {}).get("value") or "NON"
-    if code not in ("TAX", "NON"):
-        supplied = f"Valid line TaxCodes for US should be TAX or NON. Supplied value: {code}"
-        raise Refusal("6100", "Invalid Line TaxCode", supplied, "")
-    return str(code)
-
-
-def _discount(line: Json, stored: Json, subtotal: Decimal, books: Books) -> Decimal:
-    if not books.company.allow_discount:
-        raise business("Discounts are switched off for this company.")
-    detail = line.get("DiscountLineDetail") or {}
-    amount = number(line.get("Amount"), "Line.Amount")
-    if detail.get("PercentBased"):
-        percent = number(detail.get("DiscountPercent"), "Line.DiscountPercent") or Decimal(0)
-        amount = subtotal * percent / 100
-    if amount is None:
-        raise missing("Line.Amount")
-    account = {"DiscountAccountRef": {"value": "86", "name": "Discounts given"}}
-    stored |= {"Amount": money(amount), "DetailType": "DiscountLineDetail", "DiscountLineDetail": {**detail, **account}}
-    return amount.quantize(CENT, ROUND_HALF_UP)
+def _due_date(written: Json, customer: Json, txn_date: date, books: Books) -> date:
+    """The date written, or TxnDate and the days of the term: the sale's, else the customer's, else 30."""
+    if given := written.get("DueDate"):
+        return date.fromisoformat(given)
+    term = reference(books, "Term", written.get("SalesTermRef") or customer.get("SalesTermRef"), "Term")
+    days = int(term.get("DueDays", DUE_DAYS_DEFAULT)) if term else DUE_DAYS_DEFAULT
+    return txn_date + timedelta(days=max(0, min(days, (date.max - txn_date).days)))

@@ -1,0 +1,63 @@
+"""The same random sequences over HTTP: nothing between socket and core fails or hangs either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.sandbox.http import Answer, Request
+from tests.sandbox.companies import Client
+from tests.sandbox.fuzz import metronome
+from tests.sandbox.fuzz.properties import Watched, check_metronome_answer, check_quickbooks_answer
+from tests.sandbox.fuzz.serving import event_loop, send, served
+from tests.sandbox.fuzz.settings import REQUESTS_PER_SEQUENCE, sequences
+from tests.sandbox.fuzz.test_quickbooks import FIRST, REQUEST
+from tests.sandbox.metronome_api import TOKEN
+
+SANDBOX_PAGE = "/"
+"""The sandbox's own; everything else that is asked here is a vendor's."""
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with event_loop() as running:
+        yield running
+
+
+def refused_by_http(answer: Answer) -> bool:
+    """What HTTP itself refuses, before a vendor's API would see it: too much, or not what the headers say it is."""
+    return answer.status in (400, 413) and answer.headers["Content-Type"].startswith("text/plain")
+
+
+@sequences(share=0.15)
+@given(asked=st.lists(REQUEST, min_size=REQUESTS_PER_SEQUENCE, max_size=REQUESTS_PER_SEQUENCE))
+def test_quickbooks_over_http(loop: asyncio.AbstractEventLoop, asked: list[Request]) -> None:
+    with served(loop) as sandbox:
+        assert sandbox.addresses.access_token == FIRST.token
+        for request in asked:
+            answer = send(sandbox.addresses.quickbooks_url, request)
+            assert answer.status < 500, (request, answer)
+            if request.method != "HEAD" and request.path != SANDBOX_PAGE and not refused_by_http(answer):
+                check_quickbooks_answer(request, answer)
+        client = Client()
+        client.core, client.oauth = sandbox.quickbooks, sandbox.oauth
+        Watched(client).check_books()
+
+
+@sequences(share=0.1)
+@given(asked=st.lists(metronome.requests(), min_size=REQUESTS_PER_SEQUENCE, max_size=REQUESTS_PER_SEQUENCE))
+def test_metronome_over_http(loop: asyncio.AbstractEventLoop, asked: list[Request]) -> None:
+    with served(loop) as sandbox:
+        for request in asked:
+            shown = request.headers["authorization"].replace(TOKEN, sandbox.metronome_token)
+            answer = send(
+                sandbox.addresses.metronome_url, replace(request, headers={**request.headers, "authorization": shown})
+            )
+            assert answer.status < 500, (request, answer)
+            if request.path != SANDBOX_PAGE and not refused_by_http(answer):
+                check_metronome_answer(request, answer)
