@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test check format kafka bench requirements clean
+.PHONY: help demo test clients check format kafka chaos bench requirements clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
@@ -14,6 +14,9 @@ demo: $(VENV)/.runtime  ## Watch invoices travel the whole way; ARGS="--invoices
 
 test: $(VENV)/.dev  ## Run all tests; ARGS="-k delivery" passes arguments to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+clients: $(VENV)/.dev  ## Let the clients of others drive the simulators: Python, Node, Java
+	@$(BIN)/python -m pytest -m clients $(ARGS)
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .
@@ -27,8 +30,15 @@ format: $(VENV)/.dev  ## Format the code
 kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars, for machines without Docker
 	@$(BIN)/python -m stream.sandbox.kafka_jars --port 9092 --data var/kafka $(ARGS)
 
+chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; SEED=123 repeats one, BUGS=1 plants bugs to be caught
+	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)))
+
 bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-quickbooks
+	@$(BIN)/python -m benchmarks.translate
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
+properties: $(VENV)/.dev  ## Try 10,000 generated invoices under generated policies; PROPERTY_EXAMPLES=100000 for more
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} $(BIN)/python -m pytest tests/agents/test_properties.py -q --timeout 7200 $(ARGS)
 
 requirements: $(VENV)/.dev  ## Pin the requirements anew
 	$(BIN)/uv pip compile --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet requirements.in -o requirements.txt
