@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from models.commands import ResumeParked
 from models.events import ConnectionChanged
 from models.record import Record
 
@@ -165,11 +166,15 @@ class Connections:
 async def connections_agent(
     change: ConnectionChanged, *, table: MutableMapping[str, ConnectionChanged]
 ) -> Sequence[Record]:
-    """Fold the connections topic into the table; a repeated or late fact changes nothing."""
-    standing = newest(table.get(change.realm), change)
-    if standing is change:
-        table[change.realm] = change
-    return []
+    """Fold the connections topic into the table; a repeated or late fact changes nothing.
+
+    Tokens that come from a person, not from our own refresh, which is in the table already, let go on what waited.
+    """
+    before = table.get(change.realm)
+    if newest(before, change) is not change or before == change:
+        return []
+    table[change.realm] = change
+    return [ResumeParked(realm=change.realm, waits_for="connection")] if change.state == "connected" else []
 
 
 def newest(current: ConnectionChanged | None, incoming: ConnectionChanged) -> ConnectionChanged:

@@ -72,12 +72,36 @@ class Resolved:
 
 
 def resolve(command: PostInvoice, sink: Sink) -> Resolved:
-    """Looks up the document's customer and each line's item. Raises Parked when one is not known."""
+    """Looks up the document's customer and each line's item.
+
+    Raises Parked when one is not known, or when what it bills stands in the books under another invoice.
+    """
     document, realm = command.document, command.realm
+    _refuse_doubles(document, realm, sink)
     customer = customer_ref(realm, document.customer, sink.tables.customers)
     items = tuple(item_ref(realm, line.item, sink.tables.items) for line in document.lines)
     resolved = Resolved(customer, items, sink.policy_of(realm).send_currency, document, "")
     return replace(resolved, content_hash=hashlib.sha256(encode(resolved.body(""))).hexdigest())
+
+
+def stands_for(document: Document) -> tuple[str, ...]:
+    """The invoices that this one bills again: a consolidated one its constituents, a regenerated one the voided one."""
+    return (*document.constituents, *((document.replaces,) if document.replaces is not None else ()))
+
+
+def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
+    for other in stands_for(document):
+        entry = sink.tables.invoices.get(f"{realm}/{other}")
+        if entry is None or not (entry.in_books or entry.attempt is not None):
+            continue
+        kind = "it replaces" if other == document.replaces else "it consolidates"
+        raise Parked(
+            f"invoice {document.invoice_id} would bill twice: invoice {other}, which {kind}, stands in the books"
+            + (f" as {entry.doc_number}" if entry.doc_number else ""),
+            waits_for=f"invoice/{other}",
+            remedy=f"void {entry.doc_number or 'that document'} in QuickBooks and invoice {other} in Metronome, send "
+            "the webhook of that invoice again, then metronome-qbo redrive",
+        )
 
 
 async def post_document(
@@ -264,7 +288,13 @@ def _is_voided(found: dict[str, Any]) -> bool:
 
 
 def _same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
-    return resolved is not None and Decimal(str(found.get("TotalAmt"))) == resolved.document.total
+    """Whether the books hold our total. The tax that QuickBooks adds on top (§1.6) is not ours to compare."""
+    if resolved is None:
+        return False
+    total = Decimal(str(found.get("TotalAmt")))
+    if resolved.document.global_tax_calculation != "TaxInclusive":
+        total -= Decimal(str((found.get("TxnTaxDetail") or {}).get("TotalTax") or 0))
+    return total == resolved.document.total
 
 
 def _as_found(entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_hash: str | None) -> LedgerEntry:

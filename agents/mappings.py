@@ -63,10 +63,8 @@ def item_ref(realm: str, need: ItemNeed, items: Mapping[str, ItemMapping]) -> st
     )
 
 
-async def ensure_customer(
-    command: EnsureCustomer, since: Address, sink: Sink, tries: Tries
-) -> tuple[CustomerMapping, str]:
-    """The customer's mapping, and `mapped`, `found` or `created`. Raises Parked, or what outlasted `tries`."""
+async def ensure_customer(command: EnsureCustomer, since: Address, sink: Sink) -> tuple[CustomerMapping, str]:
+    """The customer's mapping, and `mapped`, `found` or `created`. Raises Parked, or what outlasted all patience."""
     realm, need = command.realm, command.customer
     key = f"{realm}/{need.customer_id}"
     known = sink.tables.customers.get(key)
@@ -79,7 +77,7 @@ async def ensure_customer(
         body["CurrencyRef"] = {"value": command.currency}
     subject, may_create = f"customer/{need.customer_id}", policy.missing_customer == "create"
     found, created = await _find_or_create(
-        realm, "Customer", "DisplayName", name, body, subject, may_create, sink, tries
+        realm, "Customer", "DisplayName", name, body, subject, may_create, sink, sink.tries(realm)
     )
     _refuse_strangers(found, need, command.currency, realm, sink)
     mapping = CustomerMapping(
@@ -95,8 +93,8 @@ async def ensure_customer(
     return mapping, "created" if created else "found"
 
 
-async def ensure_item(command: EnsureItem, since: Address, sink: Sink, tries: Tries) -> tuple[ItemMapping, str]:
-    """The item's mapping, and `mapped`, `found` or `created`. Raises Parked, or what outlasted `tries`."""
+async def ensure_item(command: EnsureItem, since: Address, sink: Sink) -> tuple[ItemMapping, str]:
+    """The item's mapping, and `mapped`, `found` or `created`. Raises Parked, or what outlasted all patience."""
     realm, need = command.realm, command.item
     product = need.product_id or DEFAULT_ITEM
     key = f"{realm}/{product}"
@@ -107,7 +105,7 @@ async def ensure_item(command: EnsureItem, since: Address, sink: Sink, tries: Tr
     policy = sink.policy_of(realm)
     body = {"Name": name, "Type": "Service", "IncomeAccountRef": {"value": _income_account(policy, name)}}
     found, created = await _find_or_create(
-        realm, "Item", "Name", name, body, f"item/{product}", policy.missing_item == "create", sink, tries
+        realm, "Item", "Name", name, body, f"item/{product}", policy.missing_item == "create", sink, sink.tries(realm)
     )
     mapping = ItemMapping(
         realm=realm,

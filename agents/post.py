@@ -12,6 +12,7 @@ from models.commands import (
     EnsureItem,
     InvoiceCommand,
     PostInvoice,
+    ResumeParked,
     SetCustomerMapping,
     SetItemMapping,
     VoidInvoice,
@@ -21,10 +22,10 @@ from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, State, move
 from models.outcomes import Outcome, Result
 from models.record import Record
 
-from . import documents, mappings
+from . import documents, mappings, resume
 from .connections import NotConnected, ReconnectNeeded
 from .delivery import Claims, Delivered
-from .documents import Written
+from .documents import Written, stands_for
 from .failures import (
     CompanyUnavailable,
     Doubtful,
@@ -34,16 +35,17 @@ from .failures import (
     TokenRefused,
     Wait,
 )
-from .sink import Parked, Sink
+from .sink import GOES_ON, Parked, Sink
 
 log = structlog.get_logger()
 
 NEVER_POSTED = "never posted"
+TRIES_AGAIN = "it is tried again, from time to time by itself, at once with metronome-qbo redrive"
 VOIDED = {"rule": "voided", "reason": "the invoice was voided; it is not posted again"}
 
 
 def claims(command: Command) -> Claims:
-    """What a command establishes and uses: an invoice waits for its customer and items, two invoices for nobody.
+    """What a command establishes and uses: an invoice waits for its customer and items, and for those it stands for.
 
     Customers of one name wait for each other, so that the second finds whose the QuickBooks customer is.
     """
@@ -53,6 +55,7 @@ def claims(command: Command) -> Claims:
     if isinstance(command, PostInvoice):
         uses.add((realm, f"customer/{command.document.customer.customer_id}"))
         uses |= {(realm, f"item/{line.item.product_id or mappings.DEFAULT_ITEM}") for line in command.document.lines}
+        uses |= {(realm, f"invoice/{other}") for other in stands_for(command.document)}
     if isinstance(command, EnsureCustomer):
         name = mappings.tidy_name(command.customer.name, mappings.CUSTOMER_NAME_CHARACTERS_MAX)
         establishes.add((realm, f"customer name/{name.casefold()}"))
@@ -60,23 +63,25 @@ def claims(command: Command) -> Claims:
 
 
 async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Record]:
-    """Execute one command; the outcome says what became of it."""
-    command = delivered.record
+    """Execute one command: its outcome, and the commands that go on because of it."""
+    command, began = delivered.record, sink.availability.monotonic()
     match command:
         case PostInvoice() | VoidInvoice() | DeclineInvoice():
-            outcome = await _invoice(command, delivered, sink)
+            outcome = await _invoice(command, delivered, sink, began)
         case EnsureCustomer() | EnsureItem():
-            outcome = await _ensure(command, delivered, sink)
+            outcome = await _ensure(command, delivered, sink, began)
         case SetCustomerMapping() | SetItemMapping():
             outcome = _set_mapping(command, delivered, sink)
+        case ResumeParked():
+            outcome = _outcome(delivered, "resumed", sink, {})
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
-    return [outcome]
+    return [outcome, *await resume.after(outcome, command, sink)]
 
 
 # Invoices
 
 
-async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink: Sink) -> Outcome:
+async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink: Sink, began: float) -> Outcome:
     key = f"{command.realm}/{command.invoice_id}"
     entry = sink.tables.invoices.get(key)
     repeated = _already_executed(entry, delivered, sink)
@@ -95,8 +100,10 @@ async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink:
     except (Parked, Failure) as trouble:
         # The table knows of attempts that `entry` does not.
         entry = sink.tables.invoices.get(key, entry)
+        _note(trouble, command.realm, sink, began)
         return _in_trouble(trouble, entry, delivered, sink, tell)
     if written is not None:
+        sink.availability.answered(command.realm)
         return _conclude_written(written, delivered, sink, tell)
     if tell.get("rule") == NEVER_POSTED:
         # Voided it stays, whatever older command may come after: a parked one that resumes, say.
@@ -114,7 +121,7 @@ async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict
     if entry.in_books and entry.attempt is None and same:
         tell["reason"] = "the books hold exactly this document already"
         return None
-    written = await documents.post_document(command, entry, resolved, sink, sink.patience.begin())
+    written = await documents.post_document(command, entry, resolved, sink, sink.tries(command.realm))
     if written.entry.state == "voided":
         tell |= VOIDED
     _remember_customer(command, resolved.customer, sink)
@@ -126,7 +133,7 @@ async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tell: dict
     if entry.state == "voided" and entry.attempt is None:
         tell["reason"] = "the invoice is voided already"
         return None
-    written = await documents.void_document(command, entry, sink, sink.patience.begin())
+    written = await documents.void_document(command, entry, sink, sink.tries(command.realm))
     tell["reason"] = command.reason
     if written is None:
         tell |= {"rule": NEVER_POSTED, "reason": f"{command.reason}; there is nothing in the books to void"}
@@ -178,31 +185,47 @@ def _in_trouble(
     result: Literal["parked", "refused", "uncertain"] = "parked" if "waits_for" in tell else "refused"
     if entry.attempt is not None:
         result = "uncertain"  # it may have been carried out: only a look-up leads out of this state
-        tell["remedy"] = "metronome-qbo redrive looks it up in QuickBooks and settles it"
+        tell["remedy"] = f"it is looked up in QuickBooks when {TRIES_AGAIN}"
     elif entry.in_books:
         # The document of before still stands; the ledger keeps saying so.
         return _conclude(entry.replace(state="posted"), "posted", result, delivered, sink, tell)
     return _conclude(entry, result, result, delivered, sink, tell)
 
 
+def _note(trouble: Exception, realm: str, sink: Sink, began: float) -> None:
+    """Learn from a command that was not carried out whether its company answers."""
+    match trouble:
+        case Wait() | Doubtful():
+            sink.availability.gave_up(realm, _cause(trouble), since=began)
+        case NotConnected() | ReconnectNeeded() | TokenRefused():
+            pass
+        case Failure():
+            sink.availability.answered(realm)
+
+
+def _cause(trouble: Wait | Doubtful) -> str:
+    """A company that is throttled goes on after a minute; one that is refused for its speed all along is not that."""
+    return "quota" if isinstance(trouble, Wait) and trouble.facts.status == 429 else "quickbooks"
+
+
 def _what_to_do(trouble: Exception, realm: str) -> dict[str, Any]:
     """What the command waits for, and the remedy; for what will never be accepted only the rule."""
-    redrive = "then metronome-qbo redrive"
     match trouble:
         case Parked():
             return {"waits_for": trouble.waits_for, "remedy": trouble.remedy, "error": trouble.error}
         case NotConnected() | ReconnectNeeded():
-            return {"waits_for": "connection", "remedy": f"metronome-qbo connect --realm {realm}, {redrive}"}
+            remedy = f"metronome-qbo connect --realm {realm}; it goes on by itself then"
+            return {"waits_for": "connection", "remedy": remedy}
         case CompanyUnavailable() | TokenRefused():
-            remedy = f"check its subscription and the app's rights, metronome-qbo connect --realm {realm}, {redrive}"
+            remedy = f"check its subscription and the app's rights, then metronome-qbo connect --realm {realm}"
             return {"waits_for": "connection", "remedy": remedy}
         case MappingBroken():
-            remedy = f"mend the customer, item or account that QuickBooks names, {redrive}"
+            remedy = f"mend the customer, item or account that QuickBooks names; {TRIES_AGAIN}"
             return {"waits_for": "mapping", "remedy": remedy}
         case PeriodClosed():
-            return {"waits_for": "open period", "remedy": f"open the period in QuickBooks, {redrive}"}
+            return {"waits_for": "open period", "remedy": f"open the period in QuickBooks; {TRIES_AGAIN}"}
         case Wait() | Doubtful():
-            return {"waits_for": "quickbooks", "remedy": f"wait until QuickBooks answers, {redrive}"}
+            return {"waits_for": _cause(trouble), "remedy": GOES_ON}
         case _:
             return {"rule": "quickbooks"}
 
@@ -289,18 +312,23 @@ def _remember_customer(command: PostInvoice, qbo_id: str, sink: Sink) -> None:
 # Customers and items
 
 
-async def _ensure(command: EnsureCustomer | EnsureItem, delivered: Delivered[Command], sink: Sink) -> Outcome:
+async def _ensure(
+    command: EnsureCustomer | EnsureItem, delivered: Delivered[Command], sink: Sink, began: float
+) -> Outcome:
     tell: dict[str, Any] = {"started_at": sink.now()}
     try:
         mapping: CustomerMapping | ItemMapping
         if isinstance(command, EnsureCustomer):
-            mapping, result = await mappings.ensure_customer(command, delivered.at, sink, sink.patience.begin())
+            mapping, result = await mappings.ensure_customer(command, delivered.at, sink)
         else:
-            mapping, result = await mappings.ensure_item(command, delivered.at, sink, sink.patience.begin())
+            mapping, result = await mappings.ensure_item(command, delivered.at, sink)
     except (Parked, Failure) as trouble:
+        _note(trouble, command.realm, sink, began)
         tell |= {"reason": str(trouble), "error": trouble.facts if isinstance(trouble, Failure) else None}
         tell |= _what_to_do(trouble, command.realm)
         return _outcome(delivered, "parked" if "waits_for" in tell else "refused", sink, tell)
+    if result != "mapped":
+        sink.availability.answered(command.realm)
     return _outcome(delivered, _MAPPING_RESULTS[result], sink, tell | {"qbo_id": mapping.qbo_id, "name": mapping.name})
 
 

@@ -1,17 +1,20 @@
 """What the sink works with: the tables, QuickBooks, a clock, and how long to go on."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from models.commands import Command
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import ErrorFacts
 from models.policy import Policy
 from models.record import Address, Moment
 
-from .persistence import Patience
+from .availability import Availability
+from .persistence import Patience, Tries
+from .waiting import WaitingRoom
 
 REQUESTID_CHARACTERS = 32
 """At most 50, and 36 within a batch (facts/quickbooks.md §3.2)."""
@@ -45,11 +48,34 @@ class Tables:
 
 @dataclass(frozen=True)
 class Sink:
+    """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises."""
+
     books: Books
     tables: Tables
+    waiting: WaitingRoom
+    availability: Availability
+    recall: Callable[[Sequence[Address]], Awaitable[list[Command]]]
     policy_of: Callable[[str], Policy]
     patience: Patience
     now: Callable[[], datetime]
+
+    def tries(self, realm: str) -> Tries:
+        """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""
+        cause = self.availability.away(realm)
+        if cause is None:
+            return self.patience.begin()
+        if not self.availability.may_probe(realm):
+            raise Parked(AWAY[cause], waits_for=cause, remedy=GOES_ON)
+        return self.patience.probe()
+
+
+AWAY = {
+    "quickbooks": "QuickBooks does not answer for this company",
+    "quota": "QuickBooks has answered 429 for longer than throttling lasts: a quota of the app or company is used up",
+}
+"""Why a whole company waits."""
+
+GOES_ON = "nothing to do here: it goes on by itself when QuickBooks answers again"
 
 
 class Parked(Exception):

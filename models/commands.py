@@ -77,14 +77,21 @@ class SetItemMapping(_Command):
     name: str = ""
 
 
+class ResumeParked(_Command):
+    """What waits may go on. `waits_for` names the cause that is gone; None asks one command of each cause to try."""
+
+    type: Literal["ResumeParked"] = "ResumeParked"
+    waits_for: str | None = None
+
+
 InvoiceCommand = PostInvoice | VoidInvoice | DeclineInvoice
-Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping
+Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping | ResumeParked
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
 def subject_of(command: Command) -> str:
-    """What the command is about, as `invoice/<id>`, `customer/<id>` or `item/<id>`."""
+    """What the command is about, as `invoice/<id>`, `customer/<id>`, `item/<id>` or `parked/<cause>`."""
     match command:
         case PostInvoice() | VoidInvoice() | DeclineInvoice():
             return f"invoice/{command.invoice_id}"
@@ -96,3 +103,5 @@ def subject_of(command: Command) -> str:
             return f"item/{command.item.product_id or '*'}"
         case SetItemMapping():
             return f"item/{command.product_id}"
+        case ResumeParked():
+            return f"parked/{command.waits_for or 'any'}"

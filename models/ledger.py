@@ -114,3 +114,14 @@ class ItemMapping(Record):
     name: str
     source: Literal["matched", "created", "operator"]
     since: Address
+
+
+class Waiting(Record):
+    """A command on an invoice that waits. `tried_at` is when it was last tried, or last asked to try again."""
+
+    type: Literal["Waiting"] = "Waiting"
+    realm: str
+    subject: str
+    waits_for: str
+    command: Address
+    tried_at: Moment

@@ -9,8 +9,9 @@ from .record import Address, Moment, Record, Value
 Result = Literal[
     "posted", "updated", "unchanged", "voided", "skipped", "parked", "refused", "uncertain",
     "found", "created", "mapped",
+    "resumed",
 ]  # fmt: skip
-"""The first line is about invoices, the second about customers and items."""
+"""The first line is about invoices, the second about customers and items, the third about what was parked."""
 
 
 class ErrorFacts(Value):
@@ -25,7 +26,7 @@ class ErrorFacts(Value):
 class Outcome(Record):
     """The result of one command, with everything a person needs to believe it.
 
-    `subject` is `invoice/<id>`, `customer/<id>` or `item/<id>` (Metronome's ids); `reason` says why in a
+    `subject` is `invoice/<id>`, `customer/<id>`, `item/<id>` (Metronome's ids) or `parked/<cause>`; `reason` says why in a
     sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in `currency`.
     """
 

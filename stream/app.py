@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import mode
 from yarl import URL
 
 from agents import enrich, post, write_back
+from agents.availability import Availability
 from agents.connections import Connections, connections_agent
 from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event
 from agents.enrich import Enricher, Remembered, Routes
@@ -21,10 +22,11 @@ from agents.persistence import Patience
 from agents.sink import Sink, Tables
 from agents.translate import translate
 from agents.transport import Transport
+from agents.waiting import WaitingRoom
 from agents.write_back import WriteBack
-from models.commands import COMMANDS
+from models.commands import COMMANDS, ResumeParked
 from models.events import ConnectionChanged, InvoiceEnriched
-from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, Waiting
 from models.outcomes import Outcome
 from models.record import Address, Record
 
@@ -32,6 +34,7 @@ from .clients import metronome_client, quickbooks_client
 from .encryption import TokenCipher
 from .fetching import mend_fetching
 from .names import topic_names
+from .recall import recall
 from .settings import Settings
 from .tables import ChangelogTable, record_table, text_table
 
@@ -41,6 +44,10 @@ DRAIN_SECONDS = 20
 
 PRODUCER_LINGER_SECONDS = 0.005
 """Records of some milliseconds leave in one request: fewer requests for the broker, and for us (`make bench`)."""
+
+
+RESTS_PER_PROBE = 5
+"""A command that waits rests after a try for this part of the time between two probes."""
 
 
 class Topology:
@@ -63,6 +70,7 @@ class Topology:
         items = record_table(self.app, "items", ItemMapping, partitions=partitions)
         invoices = record_table(self.app, "invoices", LedgerEntry, partitions=partitions)
         doc_numbers = text_table(self.app, "doc_numbers", partitions=partitions)
+        waiting = record_table(self.app, "waiting", Waiting, partitions=partitions)
         tokens = record_table(self.app, "connections", ConnectionChanged, partitions=partitions)
 
         async def record_attempt(key: str, entry: LedgerEntry) -> None:
@@ -78,7 +86,7 @@ class Topology:
         async def publish_with_tables(records: Sequence[Record | DeadLetter]) -> None:
             """An acknowledged command must never be ahead of the tables that it changed."""
             await self.publish(records)
-            for table in (customers, items, invoices, doc_numbers, tokens):
+            for table in (customers, items, invoices, doc_numbers, waiting, tokens):
                 await table.confirmed()
 
         metronome = metronome_client(settings, transport)
@@ -93,6 +101,11 @@ class Topology:
         sink = Sink(
             books=quickbooks_client(settings, transport, connections),
             tables=Tables(customers, items, invoices, doc_numbers, record_attempt),
+            waiting=WaitingRoom(
+                waiting, timedelta(seconds=settings.quickbooks.waiting_probe_seconds / RESTS_PER_PROBE)
+            ),
+            availability=Availability(time.monotonic),
+            recall=partial(recall, settings),
             policy_of=settings.policy_of,
             patience=_patience(settings.quickbooks.patience_seconds, settings.quickbooks.backoff_max_seconds),
             now=_now,
@@ -134,6 +147,13 @@ class Topology:
             by_id("realm"),
             publish_with_tables,
         )
+
+        async def probe() -> None:
+            """One waiting command of each cause finds out whether it is gone: most causes go without a word."""
+            realms = {row.realm for row in waiting.values()}
+            await self.publish([ResumeParked(realm=realm) for realm in sorted(realms)])
+
+        self.app.timer(settings.quickbooks.waiting_probe_seconds)(probe)
 
     def _agent(
         self,

@@ -84,6 +84,31 @@ async def read_one(bootstrap: str, address: Address, timeout_seconds: float) -> 
             return RawRecord.of(record)
 
 
+async def read_each(bootstrap: str, addresses: Sequence[Address], timeout_seconds: float) -> AsyncIterator[RawRecord]:
+    """The records at `addresses`, which lie in one partition and ascend; those that are gone are left out.
+
+    Raises TopicsMissing, BrokerUnreachable or ReadFailed; `timeout_seconds` bounds the start, and each record.
+    """
+    place = addresses[0]
+    partition = TopicPartition(place.topic, place.partition)
+    with explained(bootstrap, timeout_seconds):
+        async with open_consumer(bootstrap, timeout_seconds) as consumer:
+            consumer.assign([partition])
+            async with asyncio.timeout(timeout_seconds):
+                bounds = (await bounds_of(consumer, [partition]))[partition]
+            expected: int | None = None
+            for address in addresses:
+                if not bounds.first <= address.offset < bounds.end:
+                    continue
+                if address.offset != expected:
+                    consumer.seek(partition, address.offset)
+                async with asyncio.timeout(timeout_seconds):
+                    record: ConsumerRecord = await consumer.getone(partition)
+                expected = record.offset + 1
+                if record.offset == address.offset:
+                    yield RawRecord.of(record)
+
+
 async def read_range(
     bootstrap: str,
     topic: str,

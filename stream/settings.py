@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from agents.templates import TEMPLATE_NAMES, check_template
 from models.policy import Policy
 
 CONFIG_VARIABLE = "METRONOME_QBO_CONFIG"
@@ -75,6 +76,9 @@ class QuickBooks(Section):
         600, ge=1, description="how long one command is attempted before it is parked, or uncertain"
     )
     backoff_max_seconds: int = Field(30, ge=1, description="longest pause between two attempts")
+    waiting_probe_seconds: int = Field(
+        300, ge=1, description="how often one waiting command of each cause tries whether it may go on"
+    )
     refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
 
 
@@ -154,6 +158,15 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("not a Fernet key; make one with `metronome-qbo key`") from None
         return keys
+
+    @field_validator("policy", "policies")
+    @classmethod
+    def _have_templates_that_work(cls, value: Any) -> Any:
+        for policy in value.values() if isinstance(value, dict) else [value]:
+            for field in TEMPLATE_NAMES:
+                if (source := getattr(policy, field)) is not None:
+                    check_template(field, source)
+        return value
 
     @field_validator("policy", "policies")
     @classmethod

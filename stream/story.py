@@ -18,6 +18,7 @@ from models.commands import (
     EnsureCustomer,
     EnsureItem,
     PostInvoice,
+    ResumeParked,
     SetCustomerMapping,
     SetItemMapping,
     VoidInvoice,
@@ -280,6 +281,8 @@ def _command_summary(command: Command) -> str:
             return f"An operator says: Metronome customer {command.customer_id} is QuickBooks customer {command.qbo_id}"
         case SetItemMapping():
             return f"An operator says: Metronome product {command.product_id} is QuickBooks item {command.qbo_id}"
+        case ResumeParked():
+            return f"What waits for {command.waits_for} may go on" if command.waits_for else "What waits tries again"
 
 
 def _of_outcome(record: RawRecord) -> Step:
@@ -347,6 +350,8 @@ def _outcome_summary(outcome: Outcome) -> str:
             return f"Created in QuickBooks: {document}"
         case "mapped":
             return f"Mapped to QuickBooks {document}"
+        case "resumed":
+            return "Whoever waited for it goes on"
 
 
 def dead_letter_of(record: RawRecord) -> DeadLetter:

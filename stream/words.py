@@ -29,7 +29,10 @@ _WAITING_FOR = (
     ("item", "Waiting for an item mapping"),
     ("connect", "Waiting for the company to be connected again"),
     ("setting", "Waiting for a setting"),
-    ("period", "Waiting for the accounting period to be opened"),
+    ("open period", "Waiting for the accounting period to be opened"),
+    ("quickbooks", "Waiting for QuickBooks to answer again"),
+    ("quota", "Waiting: the quota of QuickBooks requests is used up"),
+    ("mapping", "Waiting for a mapping to be mended"),
 )
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, where datetime ends

@@ -52,6 +52,7 @@ TABLE_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("qbo_id", "QuickBooks id"),
     ),
     "doc_numbers": (("value", "Invoice"),),
+    "waiting": (("waits_for", "Waits for"), ("tried_at", "Last tried")),
     "connections": (
         ("company_name", "Company"),
         ("state", "State"),

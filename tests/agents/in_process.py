@@ -7,13 +7,14 @@ the worker at a point of its work, as kill -9 would, and starts one that knows w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from agents.availability import Availability
 from agents.connections import NotConnected
 from agents.delivery import Delivered
 from agents.limits import Limits, Pacer
@@ -22,6 +23,7 @@ from agents.post import post
 from agents.quickbooks_client import QuickBooksClient
 from agents.sink import Sink, Tables
 from agents.transport import Answer, AnswerLost, NotSent
+from agents.waiting import WaitingRoom
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerNeed, Document, ItemNeed, Line, doc_number
 from models.ledger import LedgerEntry
@@ -40,6 +42,8 @@ START = 1_795_000_000.0
 COMMANDS_TOPIC = "quickbooks.commands"
 ANSWER_SECONDS = 0.1
 TIMEOUT_SECONDS = 130.0
+
+TABLES = ("customers", "items", "invoices", "doc_numbers")
 
 Json = dict[str, Any]
 
@@ -123,7 +127,11 @@ class LoggedTable(MutableMapping[str, Any]):
     def confirm(self, changes: int | None = None) -> None:
         """The broker has the first so many of the queued changes, or all."""
         confirmed = self._queued[:changes]
-        self._durable.update(confirmed)
+        for key, row in confirmed:
+            if row is None:
+                self._durable.pop(key, None)
+            else:
+                self._durable[key] = row
         self._queued = self._queued[len(confirmed) :]
 
     @property
@@ -138,7 +146,8 @@ class LoggedTable(MutableMapping[str, Any]):
         self._queued.append((key, row))
 
     def __delitem__(self, key: str) -> None:
-        raise NotImplementedError("the sink deletes nothing")
+        del self._rows[key]
+        self._queued.append((key, None))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -193,8 +202,13 @@ class World:
         self.faults = Faults()
         self.transport = InProcess(self.faults.around(self.quickbooks.answer), self.clock)
         self.tokens = Tokens(lambda: next(iter(self.oauth.connect(REALM).access_tokens)))
-        self.durable: dict[str, dict[str, Any]] = {"customers": {}, "items": {}, "invoices": {}, "doc_numbers": {}}
+        self.durable: dict[str, dict[str, Any]] = {
+            name: {} for name in ("customers", "items", "invoices", "doc_numbers")
+        }
+        self.waiting: dict[str, Any] = {}
+        self.log: dict[Address, Command] = {}
         self.outcomes: list[Outcome] = []
+        self.resumed: list[Command] = []
         self.offsets = 0
         self.worker = Worker(self)
 
@@ -250,6 +264,9 @@ class Worker:
         self._crash_at: CrashAt | None = None
         self._logged = {name: LoggedTable(rows) for name, rows in world.durable.items()}
         self.tables = Tables(**self._logged, record_attempt=self._record_attempt)
+        self._logged["waiting"] = LoggedTable(world.waiting)
+        self._room = WaitingRoom(self._logged["waiting"])
+        self._availability = Availability(world.clock)
         pacer = Pacer(Limits(1000, 100_000, 10, 60.0), monotonic=world.clock, sleep=world.clock.sleep)
         self._client = QuickBooksClient(
             world.transport, "https://qbo.example", world.tokens, pacer, timeout_seconds=TIMEOUT_SECONDS
@@ -264,18 +281,25 @@ class Worker:
         sink = Sink(
             books=self._client,
             tables=self.tables,
+            waiting=self._room,
+            availability=self._availability,
+            recall=self._recall,
             policy_of=lambda realm: world.policy,
             patience=Patience(world.patience_seconds, 30.0, world.clock, world.clock.sleep),
             now=world.clock.moment,
         )
         at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
-        record = COMMANDS.validate_json(command.encode())
-        [outcome] = await post(Delivered(record, at, {}, world.clock.moment()), sink=sink)
+        world.log[at] = record = COMMANDS.validate_json(command.encode())
+        outcome, *resumed = await post(Delivered(record, at, {}, world.clock.moment()), sink=sink)
         if crash_at == "before the outcome":
             raise Crash
         for table in self._logged.values():
             table.confirm()
+        world.resumed += [COMMANDS.validate_json(each.encode()) for each in resumed]
         return Outcome.model_validate_json(outcome.encode())
+
+    async def _recall(self, addresses: Sequence[Address]) -> list[Command]:
+        return [self._world.log[each] for each in addresses]
 
     def dead(self, flushed: Callable[[int], int]) -> None:
         for table in self._logged.values():

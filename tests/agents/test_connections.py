@@ -9,6 +9,7 @@ import structlog
 from agents.connections import Connections, NotConnected, ReconnectNeeded, connected, connections_agent, newest
 from agents.failures import CompanyUnavailable
 from agents.oauth import InvalidGrant, Tokens, TokenServerTrouble
+from models.commands import ResumeParked
 from models.events import ConnectionChanged
 
 REALM = "9341452812345678"
@@ -258,5 +259,17 @@ def test_the_newest_fact_stands_and_of_two_at_one_instant_the_later_in_the_log()
 async def test_the_agent_folds_the_topic_into_the_table():
     table = {}
     for change in (fact(1), fact(3), fact(2), fact(3)):
-        assert await connections_agent(change, table=table) == []
+        await connections_agent(change, table=table)
     assert table == {REALM: fact(3)}
+
+
+async def test_tokens_from_a_person_let_go_on_what_waited_for_the_connection():
+    """Not those of our own refresh, which are in the table before their record is read, and none that came before."""
+    table = {}
+    assert await connections_agent(fact(2), table=table) == [ResumeParked(realm=REALM, waits_for="connection")]
+    assert await connections_agent(fact(2), table=table) == []
+    assert await connections_agent(fact(1), table=table) == []
+    table[REALM] = fact(3)
+    assert await connections_agent(fact(3), table=table) == []
+    assert await connections_agent(fact(4).replace(state="reconnect needed"), table=table) == []
+    assert await connections_agent(fact(5), table=table) == [ResumeParked(realm=REALM, waits_for="connection")]

@@ -215,6 +215,7 @@ async def test_an_uncertain_invoice_stays_so_while_its_mapping_is_gone_or_quickb
     world.tokens.connected = False
     assert (await world.run(a_post())).result == "uncertain"
     world.tokens.connected = True
+    world.clock.now += 60
     assert (await world.run(a_post())).adopted
     assert only(world) == 10
 

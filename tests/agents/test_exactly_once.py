@@ -117,6 +117,7 @@ async def calm(world: World, commands: list[Command]) -> None:
     world.patience_seconds = 600.0
     world.offsets = len(commands)
     for command in commands:
+        world.clock.now += 60
         await world.run(command)
     for command in newest(commands):
         outcome = await world.run(command)

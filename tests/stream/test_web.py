@@ -158,6 +158,7 @@ async def test_tables_of_every_kind_show_their_rows(site: Site) -> None:
         "items": {"name": "API", "qbo_id": "31"},
         "invoices": {"state": "parked", "waits_for": "item/1", "total": "1234.50"},
         "doc_numbers": invoice_id(1),
+        "waiting": {"waits_for": "open period", "tried_at": "2026-11-03T01:02:03Z"},
         "connections": {"company_name": "Example", "access_token_expires_at": "2026-11-02T01:02:03Z"},
     }
     for name, value in rows.items():
@@ -165,7 +166,7 @@ async def test_tables_of_every_kind_show_their_rows(site: Site) -> None:
             changelog(site.recorder.settings, name), json.dumps(value).encode(), f"{REALM}/key".encode()
         )
     await site.projection.catch_up()
-    for name, text in zip(rows, ("Acme", "API", "1,234.50", invoice_id(1), "2 Nov 2026"), strict=True):
+    for name, text in zip(rows, ("Acme", "API", "1,234.50", invoice_id(1), "open period", "2 Nov 2026"), strict=True):
         assert text in await site.page(f"/tables/{name}")
         assert (await site.json(f"/tables/{name}.json"))["rows"][0]["value"] == rows[name]
 

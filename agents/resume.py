@@ -1,0 +1,44 @@
+"""What follows from an outcome for those who wait: the commands that are published again after it."""
+
+from models.commands import Command, ResumeParked, SetCustomerMapping, SetItemMapping
+from models.outcomes import Outcome
+from models.record import Address
+
+from .sink import Sink
+from .waiting import again
+
+WAITS = ("parked", "uncertain")
+SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "mapped")
+
+
+async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]:
+    """Enters the outcome into the waiting room, and returns the commands that go on because of it, in order."""
+    chosen = _called(outcome, command, sink)
+    if (cause := sink.availability.returned(outcome.realm)) is not None:
+        chosen += sink.waiting.called(outcome.realm, cause, sink.now())
+    if not chosen:
+        return []
+    in_order = sorted(dict.fromkeys(chosen), key=lambda at: (at.partition, at.offset))
+    return again(await sink.recall(in_order), sink.policy_of(outcome.realm))
+
+
+def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
+    room, realm, subject, now = sink.waiting, outcome.realm, outcome.subject, sink.now()
+    if isinstance(command, ResumeParked):
+        return room.probes(realm, now) if command.waits_for is None else room.called(realm, command.waits_for, now)
+    if outcome.result in WAITS:
+        room.enter(realm, subject, outcome.waits_for or "quickbooks", outcome.command, now)
+        return []
+    waited_for = room.leave(realm, subject, outcome.command)
+    chosen = room.called(realm, subject, now) if _newly_mapped(outcome, command) else []
+    if isinstance(command, SetCustomerMapping | SetItemMapping):
+        # It may be the one that QuickBooks found fault with, which it names by its own id, if at all.
+        chosen += room.called(realm, "mapping", now)
+    if waited_for is not None and outcome.result in SUCCEEDED:
+        chosen += room.followers(realm, waited_for, now)
+    return chosen
+
+
+def _newly_mapped(outcome: Outcome, command: Command) -> bool:
+    """Whether a customer or item is known only since this command."""
+    return outcome.result in ("created", "found") or (outcome.result == "mapped" and command.facts is None)

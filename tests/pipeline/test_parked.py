@@ -1,0 +1,91 @@
+"""What waits goes on by itself: nobody redrives anything here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import date
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from models.commands import SetItemMapping
+from stream.children import Child
+from stream.sandbox.faults import Fault
+from tests.brokers import Broker
+from tests.builders import a_line
+
+from .rig import Rig, killed, running_rig
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SETTINGS = {"QUICKBOOKS__PATIENCE_SECONDS": "3", "QUICKBOOKS__WAITING_PROBE_SECONDS": "2"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rig(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with running_rig(broker, tmp_path_factory.mktemp("parked"), SETTINGS, invoices=0) as rig:
+        yield rig
+
+
+@dataclass
+class Worker:
+    child: Child
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def worker(rig: Rig) -> Worker:
+    return Worker(await rig.start_worker())
+
+
+async def parked(rig: Rig, *invoice_ids: str, waits_for: str) -> None:
+    await rig.deliver(*invoice_ids)
+    for invoice_id in invoice_ids:
+        outcome = await rig.outcome(invoice_id)
+        assert (outcome.result, outcome.waits_for) == ("parked", waits_for), outcome
+
+
+async def posted_in_order(rig: Rig, *invoice_ids: str, within_seconds: float = 45) -> None:
+    for invoice_id in invoice_ids:
+        await rig.until(
+            lambda wanted=invoice_id: any(each.result == "posted" for each in rig.outcomes_of(wanted)),
+            f"invoice {invoice_id} posted",
+            within_seconds,
+        )
+        assert len(rig.documents_of(invoice_id)) == 1
+
+
+async def test_a_mapping_lets_invoices_go_on_even_after_a_restart(rig: Rig, worker: Worker) -> None:
+    product_id = str(uuid4())
+    invoice_ids = [
+        rig.new_invoice(lines=[a_line(1000, product_id=product_id, product_custom_fields=None)]) for _ in range(5)
+    ]
+    await parked(rig, *invoice_ids, waits_for=f"item/{product_id}")
+    await killed(worker.child)
+    worker.child = await rig.start_worker()
+    await rig.publish_command(SetItemMapping(realm=rig.realm, product_id=product_id, qbo_id="1"))
+    await posted_in_order(rig, *invoice_ids)
+
+
+async def test_a_company_that_is_away_is_waited_for_and_goes_on_when_it_answers(rig: Rig, worker: Worker) -> None:
+    rig.sandbox.quickbooks_faults.add(Fault("status", status=503, count=100_000))
+    invoice_ids = [rig.new_invoice() for _ in range(8)]
+    await rig.deliver(*invoice_ids)
+    for invoice_id in invoice_ids:
+        outcome = await rig.outcome(invoice_id)
+        assert outcome.result in ("parked", "uncertain")
+        assert outcome.waits_for == "quickbooks"
+    rig.sandbox.quickbooks_faults.clear()
+    await rig.posts_a_valid_invoice()
+    await posted_in_order(rig, *invoice_ids)
+
+
+async def test_a_period_that_is_opened_without_a_word_is_noticed_by_a_probe(rig: Rig, worker: Worker) -> None:
+    books = rig.sandbox.quickbooks.books[rig.realm]
+    open_company = books.company
+    books.company = replace(open_company, book_close_date=date(2099, 1, 1))
+    invoice_ids = [rig.new_invoice() for _ in range(3)]
+    await parked(rig, *invoice_ids, waits_for="open period")
+    books.company = open_company
+    await posted_in_order(rig, *invoice_ids)
