@@ -6,6 +6,7 @@ up to the rounded total. Sources: facts/metronome.md §1.3-§1.4 (units, sum rul
 
 from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
+from typing import NamedTuple
 
 from models.metronome import Invoice, LineItem
 from models.money import EXACT, Unit, exact_sum, quantum, round_half_up
@@ -26,11 +27,17 @@ NOISE_RELATIVE = Decimal("1e-12")
 NOISE_UNITS = Decimal("1e-9")
 NOISE_QUANTUMS_MAX = Decimal("0.1")
 
-QUANTITY_DECIMALS = Decimal("1e-7")
+QUANTITY_DECIMALS_MAX = 7
 """QuickBooks drops the eighth decimal of Qty and UnitPrice (facts/quickbooks.md §1.4)."""
 QUANTITY_DIGITS_MAX = 15
 """Every decimal of 15 digits survives a parser that reads JSON numbers as doubles."""
-QUANTITY_LIMIT = Decimal(10) ** QUANTITY_DIGITS_MAX
+QUANTITY_LIMIT = Decimal(10) ** 11
+"""UnitPrice is at most 99,999,999,999 (facts/quickbooks.md §2.2); a quantity is held to the same."""
+CENT = Decimal("0.01")
+"""QuickBooks keeps two decimals of an amount, whatever the currency (facts/quickbooks.md §1.4)."""
+_ZERO, _WHOLE = Decimal(0), Decimal(1)
+SCALES = (1_000, 1_000_000)
+"""What a unit price may be said per, when the price of a single one has too many decimals."""
 
 
 def counted_lines(invoice: Invoice) -> list[LineItem]:
@@ -118,9 +125,32 @@ def spread(exact: Sequence[Decimal], total: Decimal, step: Decimal) -> list[Deci
     return amounts
 
 
+def rounded_apart(exact: Sequence[Decimal], total: Decimal, step: Decimal) -> tuple[list[Decimal], Decimal]:
+    """Each of `exact` rounded half up, and what is then missing from `total`: the amount of a rounding line."""
+    amounts = [EXACT.add(round_half_up(amount, step), _ZERO) for amount in exact]  # no zero keeps a minus
+    return amounts, EXACT.subtract(total, exact_sum(amounts))
+
+
+class Figures(NamedTuple):
+    """Qty and UnitPrice as QuickBooks will multiply them; the price is for `per` of what Metronome counts."""
+
+    quantity: Decimal
+    unit_price: Decimal
+    per: int = 1
+
+
+def rescaled(line: LineItem, amount: Decimal, unit: Unit, *, negated: bool = False) -> Figures | None:
+    """Quantity and price per 1,000 or per 1,000,000, the smaller where it works, that multiply to `amount`."""
+    for per in SCALES:
+        found = quantity_and_price(line, amount, unit, negated=negated, per=per)
+        if found is not None:
+            return found
+    return None
+
+
 def quantity_and_price(
-    line: LineItem, amount: Decimal, unit: Unit, *, negated: bool = False
-) -> tuple[Decimal, Decimal] | None:
+    line: LineItem, amount: Decimal, unit: Unit, *, negated: bool = False, per: int = 1
+) -> Figures | None:
     """Qty and UnitPrice (in whole units of the currency) that QuickBooks will multiply to `amount`, or None.
 
     None, so Amount only, when one is missing, has more decimals or digits than survive the way, is negative (how
@@ -129,20 +159,28 @@ def quantity_and_price(
     """
     if line.quantity is None or line.unit_price is None:
         return None
-    quantity = _as_sent(line.quantity.copy_negate() if negated else line.quantity)
-    price = _as_sent(unit.major(line.unit_price))
-    if quantity is None or price is None:
+    quantity, price = line.quantity, unit.major(line.unit_price)
+    if per != 1:
+        quantity, price = EXACT.divide(quantity, Decimal(per)), EXACT.multiply(price, Decimal(per))
+    return multiplied(quantity.copy_negate() if negated else quantity, price, amount, per)
+
+
+def multiplied(quantity: Decimal, price: Decimal, amount: Decimal, per: int = 1) -> Figures | None:
+    """The figures if QuickBooks keeps both, and their product, rounded half up to the cent, is `amount`."""
+    sent_quantity, sent_price = _as_sent(quantity), _as_sent(price)
+    if sent_quantity is None or sent_price is None:
         return None
-    product = round_half_up(EXACT.multiply(quantity, price), quantum(unit.currency))
-    return (quantity, price) if product == amount else None
+    product = round_half_up(EXACT.multiply(sent_quantity, sent_price), CENT)
+    return Figures(sent_quantity, sent_price, per) if product == amount else None
 
 
 def _as_sent(number: Decimal) -> Decimal | None:
     """`number` as plain digits without an exponent, or None when QuickBooks would not keep it as it is."""
     if number < 0 or number >= QUANTITY_LIMIT:
         return None
-    cut = number.quantize(QUANTITY_DECIMALS, context=EXACT)
-    short = cut.normalize(EXACT)
-    if cut != number or len(short.as_tuple().digits) > QUANTITY_DIGITS_MAX:
+    short = number.normalize(EXACT).copy_abs()  # a zero may have a minus
+    _, digits, exponent = short.as_tuple()
+    assert isinstance(exponent, int), "a figure is finite"
+    if exponent < -QUANTITY_DECIMALS_MAX or len(digits) > QUANTITY_DIGITS_MAX or short != number:
         return None
-    return short.quantize(Decimal(1), context=EXACT) if short == short.to_integral_value() else short
+    return short.quantize(_WHOLE, context=EXACT) if exponent > 0 else short

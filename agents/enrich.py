@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from models.events import InvoiceEnriched
+from models.events import ContractHierarchy, InvoiceEnriched
 from models.metronome import Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 from models.record import Record
@@ -149,6 +149,9 @@ async def _facts(
             f"{invoice.id} of customer {invoice.customer_id}"
         )
     customer = await _customer(customer_id, enricher)
+    payer = None
+    if invoice.payer is not None and invoice.payer.customer_id != customer_id:
+        payer = await _customer(invoice.payer.customer_id, enricher)
     contract = await _contract(invoice, enricher)
     memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_REF_FIELD)
     if memo_ref is None and contract is not None:
@@ -161,6 +164,9 @@ async def _facts(
         customer_name=customer.name,
         contract_name=contract.name if contract else None,
         memo_ref=memo_ref,
+        hierarchy=_hierarchy_of(contract),
+        payer_name=payer.name if payer else None,
+        payer_custom_fields=payer.custom_fields if payer else None,
         fetched_at=enricher.now(),
         received_at=_received_at(delivered),
         webhook=delivered.at,
@@ -194,6 +200,19 @@ async def _contract(invoice: InvoiceHead, enricher: Enricher) -> Contract | None
         contract = await enricher.metronome.contract(invoice.customer_id, invoice.contract_id)
         enricher.contracts.put(invoice.contract_id, contract)
     return contract
+
+
+def _hierarchy_of(contract: Contract | None) -> ContractHierarchy | None:
+    """None for a contract that is neither parent nor child."""
+    found = contract.hierarchy_configuration if contract is not None else None
+    if found is None:
+        return None
+    return ContractHierarchy(
+        parent_customer_id=found.parent.customer_id if found.parent else None,
+        payer=found.payer,
+        usage_statement_behavior=found.usage_statement_behavior,
+        invoice_consolidation_type=found.parent_behavior.invoice_consolidation_type if found.parent_behavior else None,
+    )
 
 
 def _received_at(delivered: Delivered[InvoiceFinalized | Webhook]) -> datetime:

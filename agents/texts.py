@@ -1,22 +1,27 @@
 """The words on a document: PrivateNote for the bookkeeper, CustomerMemo for the customer, Description for each line.
 
 Lengths are QuickBooks's limits (facts/quickbooks.md §1.3), counted in UTF-16 units as its server counts them, so that
-a text of emoji fits too. Billing periods are days in UTC, which is how Metronome cuts them, and end on their last day
-(Metronome's own ends are exclusive, facts/metronome.md §7).
+a text of emoji fits too. Billing periods end on their last day (`agents/dates.py`).
 """
 
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from models.document import Kind
 from models.metronome import Invoice, LineItem
 from models.money import Unit
 
 from .amounts import APPLIED
+from .dates import days, last_day, utc
 
 PRIVATE_NOTE_LENGTH_MAX = 4000
 CUSTOMER_MEMO_LENGTH_MAX = 1000
 DESCRIPTION_LENGTH_MAX = 4000
+
+WINDOWS_CACHED_MAX = 1024
+"""Most lines of a month have the same days."""
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -38,8 +43,13 @@ _SPACES = (0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029)
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000))) | dict.fromkeys(_SPACES, " ")
 
 
-def private_note(invoice: Invoice, *, contract_name: str | None, memo_ref: str | None) -> str:
-    """Where the document comes from. The first line is always `Metronome invoice <full id>`, whatever is cut."""
+def private_note(
+    invoice: Invoice, *, contract_name: str | None, memo_ref: str | None, more: Mapping[str, str | None] | None = None
+) -> str:
+    """Where the document comes from. The first line is always `Metronome invoice <full id>`, whatever is cut.
+
+    `more`: what else there is to say, by name.
+    """
     period = days(invoice.start_timestamp, invoice.end_timestamp)
     facts = {
         "Status": invoice.status,
@@ -47,9 +57,30 @@ def private_note(invoice: Invoice, *, contract_name: str | None, memo_ref: str |
         "Contract": invoice.contract_id,
         "Contract name": contract_name,
         "Reference": memo_ref,
+        **_relations(invoice),
+        **(more or {}),
     }
     lines = [f"{name}: {clean(text)}" for name, text in facts.items() if text]
-    return cut("\n".join([f"Metronome invoice {invoice.id}", *lines]), PRIVATE_NOTE_LENGTH_MAX)
+    return below_identity(invoice.id, "\n".join(lines))
+
+
+def below_identity(invoice_id: str, text: str) -> str:
+    """A PrivateNote: the line by which a document is known as ours, and `text` as far as there is room."""
+    return cut("\n".join(filter(None, (f"Metronome invoice {invoice_id}", text))), PRIVATE_NOTE_LENGTH_MAX)
+
+
+def _relations(invoice: Invoice) -> dict[str, str | None]:
+    """The other invoices that this one replaces, corrects or repeats."""
+    correction = invoice.correction_record
+    correcting = None
+    if correction is not None:
+        why = ": ".join(filter(None, (correction.reason, correction.memo)))
+        correcting = f"{correction.corrected_invoice_id}{f' ({why})' if why else ''}"
+    return {
+        "Replaces": invoice.regenerated_from_invoice_id,
+        "Corrects": correcting,
+        "Consolidates": ", ".join(each.invoice_id for each in invoice.constituent_invoices or ()),
+    }
 
 
 def customer_memo(invoice: Invoice, *, kind: Kind, plan: str | None, txn_date: date) -> str:
@@ -65,19 +96,33 @@ def customer_memo(invoice: Invoice, *, kind: Kind, plan: str | None, txn_date: d
     return cut(sentence, CUSTOMER_MEMO_LENGTH_MAX - 1) + "."
 
 
-def description(line: LineItem, unit: Unit, *, with_quantity: bool) -> str:
-    """What a line is for. `with_quantity`: the line goes as Amount only, so quantity and rate are said here."""
-    groups = {**(line.pricing_group_values or {}), **(line.presentation_group_values or {})}
-    parts = [
-        line.name,
-        line_type(line),
-        quantity_and_rate(line, unit) if with_quantity else "",
-        window(line.starting_at, line.ending_before),
-        tier(line),
-        ", ".join(f"{key}: {value}" for key, value in groups.items() if value is not None),
-        f"product {line.product_id}" if line.product_id else "",
-    ]
-    return cut(" · ".join(text for text in map(clean, parts) if text), DESCRIPTION_LENGTH_MAX)
+def description(line: LineItem, unit: Unit, *, with_quantity: bool, per: int = 1) -> str:
+    """What a line is for. `with_quantity`: its own figures are not sent, so quantity and rate are said here.
+
+    `per`: what the unit price is said per.
+    """
+    parts = [clean(line.name), clean(line_type(line))]
+    if with_quantity:
+        parts.append(quantity_and_rate(line, unit))
+    if per != 1:
+        parts.append(f"per {per:,}")
+    parts.append(window(line.starting_at, line.ending_before))
+    if line.tier is not None:
+        parts.append(clean(tier(line)))
+    if grouped := groups(line):
+        parts.append(clean(", ".join([f"{key}: {value}" for key, value in grouped.items()])))
+    if line.product_id:
+        parts.append(clean(f"product {line.product_id}"))
+    return cut(" · ".join(filter(None, parts)), DESCRIPTION_LENGTH_MAX)
+
+
+def groups(line: LineItem) -> dict[str, str]:
+    """The values by which the line was split off others of its product; nulls occur (facts/metronome.md §7)."""
+    pricing, presentation = line.pricing_group_values, line.presentation_group_values
+    if not pricing and not presentation:
+        return {}
+    values = {**(pricing or {}), **(presentation or {})}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def line_type(line: LineItem) -> str:
@@ -97,6 +142,7 @@ def quantity_and_rate(line: LineItem, unit: Unit) -> str:
     return f"{'' if rate else 'quantity '}{readable(line.quantity)}{rate}"
 
 
+@lru_cache(maxsize=WINDOWS_CACHED_MAX)
 def window(start: datetime | None, end: datetime | None) -> str:
     """`2026-10-01 – 2026-10-31`; one date for a single day; `from` or `until` where only one end is known."""
     match days(start, end), start, end:
@@ -105,7 +151,7 @@ def window(start: datetime | None, end: datetime | None) -> str:
         case None, datetime(), None:
             return f"from {utc(start).date().isoformat()}"
         case None, None, datetime():
-            return f"until {_last_day(end).isoformat()}"
+            return f"until {last_day(end).isoformat()}"
         case _:
             return ""
 
@@ -116,23 +162,6 @@ def tier(line: LineItem) -> str:
         return ""
     above = f" (above {line.tier.starting_at})" if line.tier.starting_at else ""
     return f"tier {readable(line.tier.level)}{above}"
-
-
-def days(start: datetime | None, end: datetime | None) -> tuple[date, date] | None:
-    """First and last day, both included, of the time from `start` to before `end`; None unless both are known."""
-    if start is None or end is None:
-        return None
-    first = utc(start).date()
-    return first, max(first, _last_day(end))
-
-
-def utc(moment: datetime) -> datetime:
-    """`moment` in UTC; one without a zone is in UTC already, as all of Metronome's are. Raises OverflowError."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _last_day(end: datetime) -> date:
-    return (utc(end) - timedelta(microseconds=1)).date()
 
 
 def spoken_period(first: date, last: date) -> str:
@@ -158,7 +187,7 @@ def readable(number: Decimal) -> str:
 
 def clean(text: str) -> str:
     """`text` on one line, without control characters."""
-    return text.translate(_CONTROL).strip()
+    return text.strip() if text.isprintable() else text.translate(_CONTROL).strip()
 
 
 def cut(text: str, length_max: int) -> str:

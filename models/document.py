@@ -7,6 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
+from pydantic import Field
+
 from .record import Value
 
 Kind = Literal["invoice", "creditmemo"]
@@ -18,16 +20,28 @@ DOC_NUMBER_HEX_MAX = 17  # 21 characters in all (facts/quickbooks.md §1.3)
 
 def doc_number(invoice_id: str, hex_digits: int = DOC_NUMBER_HEX_MIN) -> str:
     """`MTR-` and the first hex digits of the invoice id, upper case; more digits when that number is taken."""
-    digits = "".join(character for character in invoice_id if character.isalnum())
+    digits = "".join(filter(str.isalnum, invoice_id))
     return DOC_NUMBER_PREFIX + digits[:hex_digits].upper()
 
 
+DRAW_DOWN_ITEM = "~draw-down"
+CREDIT_ITEM = "~credit"
+COMMIT_PURCHASE_ITEM = "~commit-purchase"
+ROUNDING_ITEM = "~rounding"
+RESERVED_ITEMS = frozenset({DRAW_DOWN_ITEM, CREDIT_ITEM, COMMIT_PURCHASE_ITEM, ROUNDING_ITEM})
+"""Product ids of our own, for lines that policy gives items of their own; mapped by operators like any product."""
+
+
 class CustomerNeed(Value):
-    """The customer a document is for. `qbo_id` is the custom field `qbo_customer_id`, when Metronome has one."""
+    """The customer a document is for. `qbo_id` is the custom field `qbo_customer_id`, when Metronome has one.
+
+    `currency` is the document's: a QuickBooks customer has one for ever (facts/quickbooks.md §1.7).
+    """
 
     customer_id: str
     name: str
     qbo_id: str | None = None
+    currency: str | None = None
 
 
 class ItemNeed(Value):
@@ -44,17 +58,29 @@ class ItemNeed(Value):
 
 
 class Line(Value):
-    """One line. Quantity and unit price are both there only when they multiply to the amount, rounded half up."""
+    """One line. Quantity and unit price are both there only when they multiply to the amount, rounded half up.
+
+    `tax_code` and `class_id` are QuickBooks's references, None where nothing is to be said.
+    """
 
     item: ItemNeed
     amount: Decimal
     description: str
     quantity: Decimal | None = None
     unit_price: Decimal | None = None
+    tax_code: str | None = None
+    class_id: str | None = None
+
+
+GlobalTax = Literal["TaxExcluded", "TaxInclusive", "NotApplicable"]
 
 
 class Document(Value):
-    """All of one invoice or credit memo; amounts in whole units of `currency`, the lines add up to `total`."""
+    """All of one invoice or credit memo; amounts in whole units of `currency`, the lines add up to `total`.
+
+    `constituents` are the invoices whose lines this consolidated one repeats, `replaces` the voided one from which it
+    was regenerated: none of them may stand in the books beside it. A due date and a sales term exclude each other.
+    """
 
     kind: Kind
     invoice_id: str
@@ -67,3 +93,12 @@ class Document(Value):
     customer_memo: str
     lines: tuple[Line, ...]
     total: Decimal
+    sales_term_id: str | None = None
+    class_id: str | None = None
+    department_id: str | None = None
+    email: str | None = None
+    custom_fields: dict[str, str] = Field(default_factory=dict)
+    exchange_rate: Decimal | None = None
+    global_tax_calculation: GlobalTax | None = None
+    constituents: tuple[str, ...] = ()
+    replaces: str | None = None

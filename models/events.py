@@ -2,14 +2,28 @@
 
 from typing import Literal
 
-from .record import Address, Moment, Record
+from .record import Address, Moment, Record, Value
+
+
+class ContractHierarchy(Value):
+    """Where the invoice's contract stands between parent and children, in Metronome's words (facts/metronome.md §1.7).
+
+    A child names its parent, who pays, and how its usage statements go; a parent says whether it gets a consolidated
+    invoice.
+    """
+
+    parent_customer_id: str | None = None
+    payer: str | None = None
+    usage_statement_behavior: str | None = None
+    invoice_consolidation_type: str | None = None
 
 
 class InvoiceEnriched(Record):
     """Everything about one finalized invoice that Metronome could tell, when it was asked.
 
     `answer` is the body of Metronome's answer to the one GET of the invoice, verbatim, so that every later
-    reading of it (a replay under another policy, a better parser) starts from the same bytes.
+    reading of it (a replay under another policy, a better parser) starts from the same bytes. `payer_name` and
+    `payer_custom_fields` are there when another customer pays. Records from before a fact was recorded lack it.
     """
 
     type: Literal["InvoiceEnriched"] = "InvoiceEnriched"
@@ -20,6 +34,9 @@ class InvoiceEnriched(Record):
     customer_name: str
     contract_name: str | None = None
     memo_ref: str | None = None
+    hierarchy: ContractHierarchy | None = None
+    payer_name: str | None = None
+    payer_custom_fields: dict[str, str] | None = None
     fetched_at: Moment
     received_at: Moment
     webhook: Address

@@ -79,6 +79,7 @@ class LineItem(Vendor):
     pricing_group_values: dict[str, str | None] | None = None
     presentation_group_values: dict[str, str | None] | None = None
     applied_commit_or_credit: AppliedCommit | None = None
+    commit_custom_fields: dict[str, str] | None = None
     tier: Tier | None = None
     is_prorated: bool | None = None
 
@@ -96,6 +97,20 @@ class Payer(Vendor):
     contract_id: str | None = None
 
 
+class Constituent(Vendor):
+    """One of the invoices that a consolidated one repeats (§1.7)."""
+
+    invoice_id: str
+
+
+class Correction(Vendor):
+    """Which invoice a correction corrects, and why (§1.1)."""
+
+    corrected_invoice_id: str
+    memo: str | None = None
+    reason: str | None = None
+
+
 class InvoiceHead(Vendor):
     """What an invoice says of itself beside its money: enough to find its customer, contract and company."""
 
@@ -105,6 +120,7 @@ class InvoiceHead(Vendor):
     contract_id: str | None = None
     contract_custom_fields: dict[str, str] | None = None
     customer_custom_fields: dict[str, str] | None = None
+    payer: Payer | None = None
 
 
 class Invoice(InvoiceHead):
@@ -120,7 +136,8 @@ class Invoice(InvoiceHead):
     billable_status: str | None = None
     net_payment_terms_days: Number | None = None
     regenerated_from_invoice_id: str | None = None
-    payer: Payer | None = None
+    correction_record: Correction | None = None
+    constituent_invoices: list[Constituent] | None = None
     invoice_adjustments: list[Adjustment] | None = None
     plan_name: str | None = None
 
@@ -131,8 +148,26 @@ class Customer(Vendor):
     custom_fields: dict[str, str] = {}
 
 
+class HierarchyParent(Vendor):
+    customer_id: str
+
+
+class ParentBehavior(Vendor):
+    invoice_consolidation_type: str | None = None
+
+
+class Hierarchy(Vendor):
+    """`hierarchy_configuration` of a contract (§1.7): a child's has `parent`, a parent's may have `parent_behavior`."""
+
+    parent: HierarchyParent | None = None
+    payer: str | None = None
+    usage_statement_behavior: str | None = None
+    parent_behavior: ParentBehavior | None = None
+
+
 class Contract(Vendor):
     id: str
     name: str | None = None
     custom_fields: dict[str, str] = {}
     net_payment_terms_days: Number | None = None
+    hierarchy_configuration: Hierarchy | None = None

@@ -12,11 +12,17 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 
 CENTS_SUFFIX = " (cents)"
 
-# The currencies that Metronome bills in, with their ISO 4217 exponents (facts/metronome.md §1.3).
+# ISO 4217 exponents of the currencies that Metronome bills in (facts/metronome.md §1.3), and of those with none or
+# three decimals, which a careless hundredth would change tenfold or more.
 EXPONENTS = {
     "USD": 2, "AUD": 2, "BRL": 2, "CAD": 2, "CHF": 2, "CZK": 2, "EUR": 2, "GBP": 2, "INR": 2, "MXN": 2,
-    "NGN": 2, "NOK": 2, "PLN": 2, "SEK": 2, "TRY": 2, "ZAR": 2, "NZD": 2, "SGD": 2,
+    "NGN": 2, "NOK": 2, "PLN": 2, "SEK": 2, "TRY": 2, "ZAR": 2, "NZD": 2, "SGD": 2, "HUF": 2,
+    "JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0,
+    "KWD": 3, "BHD": 3, "OMR": 3, "JOD": 3, "TND": 3,
 }  # fmt: skip
+
+
+_QUANTUMS = {0: Decimal(1), 2: Decimal("0.01"), 3: Decimal("0.001")}
 
 
 class UnknownUnit(ValueError):
@@ -37,24 +43,25 @@ def parse_json(raw: bytes | str) -> Any:
 class Unit:
     """What the numbers of a Metronome amount mean: a currency, and how many of them make one of it."""
 
-    __slots__ = ("currency", "per_major")
+    __slots__ = ("_divisor", "currency", "per_major")
 
     def __init__(self, currency: str, per_major: int) -> None:
         self.currency = currency
         self.per_major = per_major
+        self._divisor = Decimal(per_major)
 
     def major(self, amount: Decimal) -> Decimal:
         """`amount` in whole units of the currency (dollars, not cents), exactly."""
-        return EXACT.divide(amount, Decimal(self.per_major)) if self.per_major != 1 else amount
+        return EXACT.divide(amount, self._divisor) if self.per_major != 1 else amount
 
 
 def unit_of(name: str) -> Unit:
     """The unit called `name` by Metronome: "USD (cents)" counts cents, every other currency whole units.
 
-    Raises UnknownUnit for anything else, custom pricing units among it.
+    Raises UnknownUnit for anything else: custom pricing units, and cents of a currency that has no hundredths.
     """
     code, per_major = (name.removesuffix(CENTS_SUFFIX), 100) if name.endswith(CENTS_SUFFIX) else (name, 1)
-    if code not in EXPONENTS:
+    if code not in EXPONENTS or (per_major == 100 and EXPONENTS[code] != 2):
         known = ", ".join(sorted(EXPONENTS))
         raise UnknownUnit(f"unit {name!r} is not a known currency; known are {known}, and a code with '(cents)' behind")
     return Unit(code, per_major)
@@ -62,7 +69,7 @@ def unit_of(name: str) -> Unit:
 
 def quantum(currency: str) -> Decimal:
     """The smallest amount of a currency: Decimal("0.01") for USD."""
-    return Decimal(1).scaleb(-EXPONENTS[currency])
+    return _QUANTUMS[EXPONENTS[currency]]
 
 
 def round_half_up(amount: Decimal, step: Decimal) -> Decimal:

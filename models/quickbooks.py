@@ -38,13 +38,39 @@ def body_of(
         body["CurrencyRef"] = {"value": document.currency}
     if document.kind == "invoice" and document.due_date is not None:
         body["DueDate"] = document.due_date.isoformat()
-    return body
+    return body | _further_fields(document)
+
+
+def _further_fields(document: Document) -> dict[str, Any]:
+    """What a document says only by policy (§1.6, §1.7, §1.9)."""
+    refs = {
+        "SalesTermRef": document.sales_term_id,
+        "ClassRef": document.class_id,
+        "DepartmentRef": document.department_id,
+    }
+    fields: dict[str, Any] = {name: {"value": value} for name, value in refs.items() if value is not None}
+    if document.email is not None:
+        fields["BillEmail"] = {"Address": document.email}
+    if document.custom_fields:
+        fields["CustomField"] = [
+            {"DefinitionId": definition, "Type": "StringType", "StringValue": value}
+            for definition, value in document.custom_fields.items()
+        ]
+    if document.exchange_rate is not None:
+        fields["ExchangeRate"] = document.exchange_rate
+    if document.global_tax_calculation is not None:
+        fields["GlobalTaxCalculation"] = document.global_tax_calculation
+    return fields
 
 
 def _line(line: Line, item_ref: str) -> dict[str, Any]:
     detail: dict[str, Any] = {"ItemRef": {"value": item_ref}}
     if line.quantity is not None and line.unit_price is not None:
         detail |= {"Qty": line.quantity, "UnitPrice": line.unit_price}
+    if line.tax_code is not None:
+        detail["TaxCodeRef"] = {"value": line.tax_code}
+    if line.class_id is not None:
+        detail["ClassRef"] = {"value": line.class_id}
     return {
         "Amount": line.amount,
         "DetailType": "SalesItemLineDetail",

@@ -184,7 +184,7 @@ def test_the_largest_amount_that_quickbooks_holds_is_in_range() -> None:
         ("1E+2", "1E+2", "100.00", ("100", "1")),
         ("0", "9", "0.00", ("0", "0.09")),
         ("0.0000001", "300", "0.00", ("0.0000001", "3")),
-        ("123456789012345", "0", "0.00", ("123456789012345", "0")),
+        ("99999999999", "0", "0.00", ("99999999999", "0")),
     ],
 )
 def test_quantity_and_price_that_multiply_to_the_amount_are_sent(
@@ -204,7 +204,7 @@ def test_quantity_and_price_that_multiply_to_the_amount_are_sent(
         ("0.00000001", "300", "0.00", "8 decimals"),
         ("1", "0.000001", "0.00", "8 decimals of a dollar, 6 of a cent"),
         ("123456789.1234567", "0", "0.00", "16 digits"),
-        ("1000000000000000", "0", "0.00", "16 digits"),
+        ("100000000000", "0", "0.00", "12 digits before the point"),
         ("-10", "400", "-40.00", "negative quantity"),
         ("10", "-400", "-40.00", "negative price"),
         (None, "400", "40.00", "no quantity"),
@@ -219,7 +219,7 @@ def test_quantity_and_price_that_quickbooks_would_refuse_stay_out(
 
 def test_on_a_credit_memo_a_returned_quantity_is_positive_and_a_charged_one_stays_out() -> None:
     returned, charged = line("-10", "400"), line("10", "400")
-    assert quantity_and_price(returned, Decimal("40.00"), USD, negated=True) == (Decimal(10), Decimal(4))
+    assert quantity_and_price(returned, Decimal("40.00"), USD, negated=True) == (Decimal(10), Decimal(4), 1)
     assert quantity_and_price(charged, Decimal("-40.00"), USD, negated=True) is None
 
 
@@ -238,7 +238,7 @@ def test_whatever_is_sent_has_seven_decimals_and_multiplies_to_the_amount(
     found = quantity_and_price(priced, amount, USD, negated=negated)
     if found is not None:
         assert round_half_up(found[0] * found[1], CENT) == amount
-        for number in found:
+        for number in found[:2]:
             assert Decimal(json.dumps(float(number))) == number, "a double keeps it"
             assert number >= 0
             assert 0 <= -int(number.as_tuple().exponent) <= 7

@@ -17,9 +17,9 @@ from tests.qbo_schema import faults
 SAMPLES = parse_json((Path(__file__).parent.parent / "fixtures" / "metronome_invoices.json").read_text())["samples"]
 
 
-def body(invoice: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def body(invoice: dict[str, Any], policy: Policy | None = None) -> tuple[str, dict[str, Any]]:
     """The entity's name and the body that the invoice becomes."""
-    [command] = translate(facts_of(invoice), AT, policy=Policy())
+    command = translate(facts_of(invoice), AT, policy=policy or Policy())[-1]
     assert isinstance(command, PostInvoice)
     document = command.document
     refs = [line.item.qbo_id or "1" for line in document.lines]
@@ -41,6 +41,35 @@ def test_quantity_price_and_due_date_are_among_what_was_judged() -> None:
     [line] = sent["Line"]
     assert line["SalesItemLineDetail"]["Qty"] == Decimal("140.73")
     assert sent["DueDate"] == "2026-12-02"
+
+
+def test_every_field_that_a_policy_can_add_is_known_to_intuit() -> None:
+    policy = Policy(
+        due_date="sales-term",
+        sales_term_id="3",
+        tax_code="NON",
+        global_tax_calculation="TaxExcluded",
+        exchange_rates={"USD": Decimal("1.0845")},
+        class_field="class",
+        department_field="place",
+        email_field="mail",
+        custom_fields={"1": "po"},
+    )
+    fields = {"class": "200", "place": "4", "mail": "ap@acme.example", "po": "PO-77"}
+    for on in ("line", "transaction"):
+        for total in (1000, -1000):
+            invoice = an_invoice([a_line(total)], contract_custom_fields=fields)
+            entity, sent = body(invoice, policy.model_copy(update={"class_on": on}))
+            assert faults(entity, sent) == []
+            assert (sent.get("SalesTermRef") == {"value": "3"}) == (entity == "Invoice")
+            assert "DueDate" not in sent
+            assert (sent["DepartmentRef"], sent["BillEmail"]) == ({"value": "4"}, {"Address": "ap@acme.example"})
+            assert sent["CustomField"] == [{"DefinitionId": "1", "Type": "StringType", "StringValue": "PO-77"}]
+            assert (sent["ExchangeRate"], sent["GlobalTaxCalculation"]) == (Decimal("1.0845"), "TaxExcluded")
+            detail = sent["Line"][0]["SalesItemLineDetail"]
+            assert detail["TaxCodeRef"] == {"value": "NON"}
+            assert (detail if on == "line" else sent)["ClassRef"] == {"value": "200"}
+            assert "ClassRef" not in (sent if on == "line" else detail)
 
 
 @pytest.mark.parametrize(

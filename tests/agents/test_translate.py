@@ -14,6 +14,7 @@ from models.commands import PostInvoice, VoidInvoice
 from models.document import Document
 from models.money import exact_sum, parse_json, round_half_up
 from models.policy import Policy
+from stream.replay import History, judge
 from tests.agents.translating import UNMAPPED, commands, declined, posted
 from tests.builders import (
     AT,
@@ -283,3 +284,28 @@ def test_whatever_is_billed_the_lines_add_up_and_multiply(
             assert round_half_up(line.quantity * line.unit_price, Decimal("0.01")) == line.amount
         else:
             assert " × " in line.description
+
+
+# Regenerated invoices
+
+
+def test_the_invoice_that_a_regenerated_one_replaces_is_voided_first_by_the_same_facts() -> None:
+    void, ensure, post = commands(an_invoice(regenerated_from_invoice_id="old", customer_custom_fields={}))
+    assert isinstance(void, VoidInvoice)
+    assert (void.invoice_id, void.facts, void.received_at) == ("old", AT, RECEIVED_AT)
+    assert INVOICE_ID in void.reason
+    assert ensure.type == "EnsureCustomer"
+    assert isinstance(post, PostInvoice)
+    assert (post.invoice_id, post.document.replaces) == (INVOICE_ID, "old")
+
+
+def test_a_regenerated_invoice_that_is_void_itself_leaves_none_of_the_two() -> None:
+    made = commands(an_invoice(regenerated_from_invoice_id="old", status="VOID"))
+    assert [command.invoice_id for command in made if isinstance(command, VoidInvoice)] == ["old", INVOICE_ID]
+
+
+def test_a_replay_judges_a_regenerated_invoice_by_its_own_document() -> None:
+    made = commands(an_invoice(regenerated_from_invoice_id="old"))
+    history = History(document=posted(an_invoice(regenerated_from_invoice_id="old")))
+    assert judge(made, history) == ("same", None, [])
+    assert judge(made, History()) == ("never posted", None, [])

@@ -92,6 +92,7 @@ def test_a_customer_without_an_id_is_ensured_first() -> None:
     assert (first.customer.customer_id, first.customer.name, first.currency) == (CUSTOMER_ID, "Acme GmbH", "USD")
     assert (first.facts, first.received_at, first.realm) == (AT, RECEIVED_AT, second.realm)
     assert second.document.customer == first.customer
+    assert first.customer.currency == "USD"
 
 
 @pytest.mark.parametrize("value", ["", "  "])
@@ -146,6 +147,20 @@ def test_items_are_created_once_per_unmapped_product_in_line_order_after_the_cus
     ensured = [command.item.product_id for command in made if isinstance(command, EnsureItem)]
     assert ensured == ["another-product", UNMAPPED["product_id"]]
     assert all(command.facts == AT and command.received_at == RECEIVED_AT for command in made)
+
+
+def test_an_item_for_draw_downs_or_rounding_is_never_created_nor_defaulted() -> None:
+    """Which account these belong to is for a person to say."""
+    applied = a_line(-500, type="applied_commit_or_credit", applied_commit_or_credit={"id": "c", "type": "PREPAID"})
+    own = {"draw_down_item": "own", "rounding": "rounding-line", "default_item_id": "1", "income_account_id": "79"}
+    invoice = an_invoice([a_line(1000), applied, *[a_line(Decimal("33.3"))] * 3])
+    for missing in ("create", "default"):
+        [command] = commands(invoice, Policy(missing_item=missing, **own))
+        assert isinstance(command, PostInvoice)
+        needs = {line.item.product_id: line.item for line in command.document.lines}
+        assert {"~draw-down", "~rounding"} < set(needs)
+        assert (needs["~draw-down"].qbo_id, needs["~draw-down"].default_qbo_id) == (None, None)
+        assert (needs["~rounding"].qbo_id, needs["~rounding"].default_qbo_id) == (None, None)
 
 
 @pytest.mark.parametrize("missing", ["park", "default"])

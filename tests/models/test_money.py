@@ -24,7 +24,15 @@ def test_a_bare_currency_code_counts_whole_units(code: str) -> None:
     assert unit.major(Decimal("61.98")) == Decimal("61.98")
 
 
-@pytest.mark.parametrize("name", ["Agent Credits", "usd (cents)", "USD(cents)", "XXX", "XXX (cents)", "", " (cents)"])
+@pytest.mark.parametrize(("code", "smallest"), [("JPY", "1"), ("HUF", "0.01"), ("USD", "0.01"), ("KWD", "0.001")])
+def test_each_currency_has_its_own_smallest_amount(code: str, smallest: str) -> None:
+    assert quantum(code) == Decimal(smallest)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["JPY (cents)", "KWD (cents)", "Agent Credits", "usd (cents)", "USD(cents)", "XXX", "XXX (cents)", "", " (cents)"],
+)
 def test_any_other_unit_is_unknown_and_never_guessed(name: str) -> None:
     with pytest.raises(UnknownUnit, match="not a known currency"):
         unit_of(name)
