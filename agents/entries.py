@@ -84,7 +84,7 @@ class _Search:
             except (Wait, Doubtful, DuplicateRequest, StaleObject) as failure:
                 await self.tries.pause(failure)
             except DuplicateName:
-                pass  # noted; now the entry can be seen, or belongs to somebody who is no customer
+                continue  # noted: either the entry can be seen now, or the name is somebody's who is not in this list
 
     async def _entries(self) -> list[Json]:
         wanted = self.wanted
@@ -133,8 +133,6 @@ class _Search:
         try:
             created, _ = await self.sink.books.write(self.realm, self.wanted.entity, content, requestid=identity)
         except DuplicateName as failure:
-            if name in self.refused:  # we looked since, and nothing can be seen
-                raise
             self.refused[name] = failure
             raise
         return created

@@ -5,8 +5,8 @@ Lengths are counted in UTF-16 units, as for all texts (`agents/texts.py`).
 
 from .texts import clean
 
-CUSTOMER_NAME_LENGTH_MAX = 500
-ITEM_NAME_LENGTH_MAX = 100
+CUSTOMER_NAME_CHARACTERS_MAX = 500
+ITEM_NAME_CHARACTERS_MAX = 100
 
 INACTIVE_SUFFIX = " (deleted)"
 """QuickBooks puts it behind the name of a list entry that is made inactive (facts/quickbooks.md §2.1)."""

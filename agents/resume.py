@@ -30,7 +30,7 @@ def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
         room.enter(realm, subject, outcome.waits_for or "quickbooks", outcome.command, now)
         return []
     waited_for = room.leave(realm, subject, outcome.command)
-    chosen = room.called(realm, subject, now) if _newly_mapped(outcome, command) else []
+    chosen = room.called(realm, subject, now) if _brings(outcome, command) else []
     if isinstance(command, SetCustomerMapping | SetItemMapping):
         # It may be the one that QuickBooks found fault with, which it names by its own id, if at all.
         chosen += room.called(realm, "mapping", now)
@@ -39,6 +39,7 @@ def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
     return chosen
 
 
-def _newly_mapped(outcome: Outcome, command: Command) -> bool:
-    """Whether a customer or item is known only since this command."""
-    return outcome.result in ("created", "found") or (outcome.result == "mapped" and command.facts is None)
+def _brings(outcome: Outcome, command: Command) -> bool:
+    """Whether others may wait for what there is since this command: a customer or item, or an invoice that is gone."""
+    new = outcome.result in ("created", "found") or (outcome.result == "mapped" and command.facts is None)
+    return new or outcome.result == "voided"

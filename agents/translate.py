@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from pydantic import ValidationError
 
-from models.commands import Command, DeclineInvoice, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
-from models.document import RESERVED_ITEMS, CustomerNeed, Document, Kind, doc_number
+from models.commands import Command, DeclineInvoice, PostInvoice, VoidInvoice
+from models.document import CustomerNeed, Document, Kind, doc_number
 from models.events import InvoiceEnriched
 from models.metronome import Invoice, LineItem
 from models.money import Unit, UnknownUnit, parse_json, quantum, round_half_up, unit_of
@@ -24,6 +24,7 @@ from .dates import TxnDate, days, due, txn_date
 from .declined import Declined, refused, skipped
 from .kinds import CONSOLIDATED, check_kind, other_payer
 from .lines import Bill, document_lines
+from .needs import ensures
 
 MEMO_FIELD = "qbo_memo_ref"
 REASON_LENGTH_MAX = 1000
@@ -48,8 +49,7 @@ def translate(facts: InvoiceEnriched, at: Address, *, policy: Policy) -> list[Co
         return [*commands, _decline(facts, at, declined)]
     return [
         *commands,
-        *_ensure_customer(document, facts, at),
-        *_ensure_items(document, facts, at, policy),
+        *ensures(document, realm=facts.realm, facts=at, received_at=facts.received_at, policy=policy),
         _post(document, facts, at),
     ]
 
@@ -205,38 +205,6 @@ def _texts(
             "customer_memo_template", policy.customer_memo_template, values, texts.CUSTOMER_MEMO_LENGTH_MAX
         )
     return note, memo
-
-
-def _ensure_customer(document: Document, facts: InvoiceEnriched, at: Address) -> list[Command]:
-    if document.customer.qbo_id is not None:
-        return []
-    return [
-        EnsureCustomer(
-            realm=facts.realm,
-            facts=at,
-            received_at=facts.received_at,
-            customer=document.customer,
-            currency=document.currency,
-        )
-    ]
-
-
-def _ensure_items(document: Document, facts: InvoiceEnriched, at: Address, policy: Policy) -> list[Command]:
-    """One command for each product that only a new item can cover, in line order.
-
-    Never for our own items: which account a draw-down or a rounding belongs to is for a person to say.
-    """
-    if policy.missing_item != "create":
-        return []
-    items = [line.item for line in document.lines]
-    needed = {
-        item.product_id: item
-        for item in items
-        if item.product_id is not None and item.qbo_id is None and item.product_id not in RESERVED_ITEMS
-    }
-    return [
-        EnsureItem(realm=facts.realm, facts=at, received_at=facts.received_at, item=item) for item in needed.values()
-    ]
 
 
 def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:

@@ -42,11 +42,15 @@ class PostInvoice(_Command):
 
 
 class VoidInvoice(_Command):
-    """Metronome voided the invoice: void its document, if one was posted."""
+    """Metronome voided the invoice: void its document, if one was posted.
+
+    With `by_hand` the document stays, and that is what a person is told to do about it.
+    """
 
     type: Literal["VoidInvoice"] = "VoidInvoice"
     invoice_id: str
     reason: str
+    by_hand: str | None = None
 
 
 class DeclineInvoice(_Command):

@@ -18,10 +18,28 @@ DOC_NUMBER_HEX_MIN = 8
 DOC_NUMBER_HEX_MAX = 17  # 21 characters in all (facts/quickbooks.md §1.3)
 
 
+REVERSAL_SUFFIX = "~void"
+REVERSAL_MARK = "V"
+
+
+def reversal_id(invoice_id: str) -> str:
+    """The identity, in ledger and PrivateNote, of the document that takes back the one of this invoice."""
+    return invoice_id + REVERSAL_SUFFIX
+
+
+def reversed_id(invoice_id: str) -> str | None:
+    """The invoice that is taken back under this identity; None for an invoice of Metronome's."""
+    return invoice_id.removesuffix(REVERSAL_SUFFIX) if invoice_id.endswith(REVERSAL_SUFFIX) else None
+
+
 def doc_number(invoice_id: str, hex_digits: int = DOC_NUMBER_HEX_MIN) -> str:
-    """`MTR-` and the first hex digits of the invoice id, upper case; more digits when that number is taken."""
-    digits = "".join(filter(str.isalnum, invoice_id))
-    return DOC_NUMBER_PREFIX + digits[:hex_digits].upper()
+    """`MTR-` and the first hex digits of the invoice id, upper case; more digits when that number is taken.
+
+    What takes a document back has the same digits and a `V`.
+    """
+    mark = "" if reversed_id(invoice_id) is None else REVERSAL_MARK
+    digits = "".join(filter(str.isalnum, invoice_id.removesuffix(REVERSAL_SUFFIX)))
+    return DOC_NUMBER_PREFIX + digits[: min(hex_digits, DOC_NUMBER_HEX_MAX - len(mark))].upper() + mark
 
 
 DRAW_DOWN_ITEM = "~draw-down"
@@ -79,7 +97,8 @@ class Document(Value):
     """All of one invoice or credit memo; amounts in whole units of `currency`, the lines add up to `total`.
 
     `constituents` are the invoices whose lines this consolidated one repeats, `replaces` the voided one from which it
-    was regenerated: none of them may stand in the books beside it. A due date and a sales term exclude each other.
+    was regenerated: none of them may stand in the books beside it. `reverses` is the voided invoice whose document this
+    one takes back, under the identity `reversal_id`. A due date and a sales term exclude each other.
     """
 
     kind: Kind
@@ -102,3 +121,4 @@ class Document(Value):
     global_tax_calculation: GlobalTax | None = None
     constituents: tuple[str, ...] = ()
     replaces: str | None = None
+    reverses: str | None = None

@@ -45,7 +45,8 @@ class InvoiceEnriched(Record):
 class ConnectionChanged(Record):
     """A company was connected, its tokens were refreshed, or it needs a person to connect it again.
 
-    Tokens are encrypted (`stream/encryption.py`) before they enter this record. The newest `changed_at` wins.
+    Tokens are encrypted (`stream/encryption.py`) before they enter this record. The newest `changed_at` wins. At
+    `hard_expires_at` no refresh helps any more, and a person has to connect the company again (facts/quickbooks.md §7).
     """
 
     type: Literal["ConnectionChanged"] = "ConnectionChanged"
@@ -57,4 +58,5 @@ class ConnectionChanged(Record):
     access_token_expires_at: Moment | None = None
     refresh_token: str | None = None
     refresh_token_expires_at: Moment | None = None
+    hard_expires_at: Moment | None = None
     reason: str | None = None

@@ -111,6 +111,15 @@ class Correction(Vendor):
     reason: str | None = None
 
 
+class ListedInvoice(Vendor):
+    """An invoice in the list of a customer's (§2), as far as `watch` looks at it."""
+
+    id: str = Field(min_length=1, max_length=100)
+    customer_id: str = Field(min_length=1, max_length=100)
+    status: str
+    issued_at: datetime | None = None
+
+
 class InvoiceHead(Vendor):
     """What an invoice says of itself beside its money: enough to find its customer, contract and company."""
 

@@ -158,3 +158,10 @@ class Policy(BaseModel):
         max_length=CUSTOM_FIELDS_MAX,
         description="custom field of Metronome for each DefinitionId of a QuickBooks custom field",
     )
+
+    # Voids
+    voids: Literal["void", "credit-memo", "flag"] = Field(
+        "void",
+        description="an invoice that Metronome voids: void its document, take it back by a credit memo of today, or "
+        "leave it to a person",
+    )

@@ -190,10 +190,13 @@ class Replay:
 
 
 def judge(commands: Sequence[Command], history: History) -> tuple[Kind, str | None, list[Change]]:
-    """Today's commands for an invoice beside its history: the verdict, a reason, and the fields that differ. Pure."""
+    """Today's commands for an invoice beside its history: the verdict, a reason, and the fields that differ. Pure.
+
+    Its own command is the last: those before it are for customers, items, and an invoice that it replaces.
+    """
     document = history.document
     in_books = document is not None and not history.voided
-    for command in commands:
+    for command in reversed(commands):
         match command:
             case DeclineInvoice():
                 still = f" ({document.doc_number} stands in QuickBooks)" if document and in_books else ""

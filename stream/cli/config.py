@@ -5,6 +5,8 @@ import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -101,7 +103,7 @@ def shown(value: Any) -> Any:
             return shown(dict(value))
         case Mapping():
             return {name: shown(item) for name, item in value.items()}
-        case Path():
+        case Path() | date() | Decimal():
             return str(value)
         case tuple() | list():
             return [shown(item) for item in value]
@@ -168,13 +170,13 @@ def _words(kind: Any, field: FieldInfo) -> str:
     origin = get_origin(kind)
     if origin is Literal:
         return " or ".join(f'"{part}"' for part in arguments)
-    if origin in (types.UnionType, Union):
+    if origin in (types.UnionType, Union, Annotated):
         return _words(arguments[0], field)
     if origin is tuple:
         return f"list of {_words(arguments[0], field)}"
     if origin is dict:
         return "table"
-    names = {str: "text", int: "number", bool: "true or false", Path: "path", SecretStr: "secret"}
+    names = {str: "text", int: "number", bool: "true or false", date: "date", Path: "path", SecretStr: "secret"}
     return names[kind]
 
 

@@ -26,9 +26,9 @@ class WrongFault(ValueError):
 class Fault:
     """What to do to requests whose path contains `path_contains` (and whose method is `method`).
 
-    It hits the next `count` of them, 1 unless said; with `probability` each with that chance, and without end unless
-    `count` is said. `seed` repeats the pattern. `after_commit` lets the server do its work first: the caller sees the
-    fault, the books hold the result.
+    It hits the next `count` of them, 1 unless said, and counts that down; with `probability` each with that chance,
+    and without end unless `count` is said. `seed` repeats the pattern. `after_commit` lets the server do its work
+    first: the caller sees the fault, the books hold the result.
 
     Kinds: `status` answers `status` with `body` (429 without a body: as the vendor does); `html` answers a gateway's
     page; `truncated` sends half of the body; `drop` closes the connection; `hang` closes it after `delay_seconds`
@@ -73,14 +73,14 @@ class Fault:
         return cls(**value)
 
     def as_json(self) -> Json:
-        """What was asked for, and `hits`: how often it has struck."""
+        """What was asked for, with how many are still to come, and `hits`: how often it has struck."""
         shown = {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("_")}
         defaults = {each.name: each.default for each in fields(self) if each.init and each.default is not MISSING}
         return {name: value for name, value in shown.items() if value not in (defaults.get(name, MISSING), {})}
 
     @property
     def is_spent(self) -> bool:
-        return self.count is not None and self.hits >= self.count
+        return self.count == 0
 
     def strikes(self, request: Request) -> bool:
         """Whether this request is hit; with a probability, each matching request throws the dice once."""
@@ -89,6 +89,8 @@ class Fault:
         if self.probability < 1 and self._random.random() >= self.probability:
             return False
         self.hits += 1
+        if self.count is not None:
+            self.count -= 1
         return True
 
 

@@ -204,3 +204,12 @@ async def test_an_invoice_that_is_declined_waits_no_more() -> None:
     await world.run(declined)
     await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="58"))
     assert world.resumed == []
+
+
+async def test_a_regenerated_invoice_goes_on_when_the_one_that_it_replaces_is_voided() -> None:
+    world = World()
+    await world.run(a_post(invoice_id=INVOICES[0]))
+    waiting = await world.run(a_post(invoice_id=INVOICES[1], replaces=INVOICES[0]))
+    assert (waiting.result, waiting.waits_for) == ("parked", f"invoice/{INVOICES[0]}")
+    await world.run(a_void(INVOICES[0]))
+    assert [each.result for each in await resume(world)] == ["posted"]
