@@ -35,6 +35,7 @@ chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; SE
 
 bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-quickbooks
 	@$(BIN)/python -m benchmarks.translate
+	@$(BIN)/python -m benchmarks.sandbox
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
 
 properties: $(VENV)/.dev  ## Try 10,000 generated invoices under generated policies; PROPERTY_EXAMPLES=100000 for more

@@ -1,7 +1,8 @@
 """QuickBooks' limits per company: sliding windows, a bound on requests in flight, and the pause after a 429.
 
-10 requests/s and 500/min per company, whole company waits 60 s after a 429 (facts/quickbooks.md §5). A leaky bucket
-would let twice the rate through in some windows, so each window remembers its last requests.
+10 requests/s and 500/min per company, of which 40/min may be batches; the whole company waits 60 s after a 429
+(facts/quickbooks.md §5). A leaky bucket would let twice the rate through in some windows, so each window remembers its
+last requests.
 
 The server counts arrivals, and we know departures. A request has arrived when it is answered, and we take it to arrive
 `ARRIVAL_SECONDS_MAX` after it left at the latest; only from then on does its window run.
@@ -20,6 +21,7 @@ class Limits:
     per_minute: int
     in_flight_max: int
     throttled_wait_seconds: float
+    batches_per_minute: int = 40
 
 
 ARRIVAL_SECONDS_MAX = 0.25
@@ -66,6 +68,8 @@ class _Company:
             _Window(limits.per_second, 1.0 + CLOCK_SECONDS),
             _Window(limits.per_minute, 60.0 + CLOCK_SECONDS),
         )
+        self.batches = _Window(limits.batches_per_minute, 60.0 + CLOCK_SECONDS)
+        self.batch_turn = asyncio.Lock()
         self.slots = asyncio.Semaphore(limits.in_flight_max)
         self.turn = asyncio.Lock()
         self.paused_until = 0.0
@@ -87,23 +91,46 @@ class Pacer:
         self._companies: dict[str, _Company] = {}
 
     @asynccontextmanager
-    async def admitted(self, realm: str) -> AsyncIterator[None]:
+    async def admitted(self, realm: str, *, batch: bool = False) -> AsyncIterator[None]:
         """Waits for a slot and a place in every window; holds the slot for the body."""
         company = self._company(realm)
-        async with company.slots:
+        passage = await (self._batch_admission(company) if batch else self._admission(company))
+        try:
+            yield
+        finally:
+            passage.answered = self._monotonic()
+            company.slots.release()
+
+    def throttled(self, realm: str, seconds: float | None = None) -> None:
+        """The company answered 429: nothing leaves for it until the wait is over; other companies go on.
+
+        `seconds` is what it asked for, if it did: the wait is never shorter than the one that is set.
+        """
+        wait_seconds = max(self._limits.throttled_wait_seconds, seconds or 0.0)
+        company = self._company(realm)
+        company.paused_until = max(company.paused_until, self._monotonic() + wait_seconds)
+
+    async def _batch_admission(self, company: _Company) -> _Passage:
+        """Waits for the window of batches before it takes a slot: single requests overtake it meanwhile."""
+        async with company.batch_turn:
+            while (free_at := company.batches.free_at(self._monotonic())) > self._monotonic():
+                await self._sleep(free_at - self._monotonic())
+            passage = await self._admission(company)
+            company.batches.passages.append(passage)
+            return passage
+
+    async def _admission(self, company: _Company) -> _Passage:
+        await company.slots.acquire()
+        try:
             async with company.turn:
                 await self._wait(company)
                 passage = _Passage(self._monotonic())
                 for window in company.windows:
                     window.passages.append(passage)
-            try:
-                yield
-            finally:
-                passage.answered = self._monotonic()
-
-    def throttled(self, realm: str) -> None:
-        """The company answered 429: nothing leaves for it until the wait is over; other companies go on."""
-        self._company(realm).paused_until = self._monotonic() + self._limits.throttled_wait_seconds
+                return passage
+        except BaseException:
+            company.slots.release()
+            raise
 
     async def _wait(self, company: _Company) -> None:
         while True:

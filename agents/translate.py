@@ -24,10 +24,19 @@ from .dates import TxnDate, days, due, txn_date
 from .declined import Declined, refused, skipped
 from .kinds import CONSOLIDATED, check_kind, other_payer
 from .lines import Bill, document_lines
+from .reversal import reversal_of
 from .needs import ensures
 
 MEMO_FIELD = "qbo_memo_ref"
 REASON_LENGTH_MAX = 1000
+
+BY_HAND = "void the document in QuickBooks, or give a credit memo for it"
+_LEFT_STANDING = {
+    "void": None,
+    "flag": BY_HAND,
+    "credit-memo": "nothing while metronome-qbo watch runs, which finds the void; else send that invoice's webhook again",
+}
+"""What a person is told to do about the document of an invoice that was regenerated, by policy."""
 
 
 def translate(facts: InvoiceEnriched, at: Address, *, policy: Policy) -> list[Command]:
@@ -41,9 +50,9 @@ def translate(facts: InvoiceEnriched, at: Address, *, policy: Policy) -> list[Co
         invoice = _read(facts)
         if invoice.regenerated_from_invoice_id is not None:
             reason = f"Metronome voided the invoice, and regenerated it as {invoice.id}"
-            commands.append(_void(invoice.regenerated_from_invoice_id, reason, facts, at))
+            commands.append(_void(invoice.regenerated_from_invoice_id, reason, facts, at, _LEFT_STANDING[policy.voids]))
         if invoice.status == "VOID":
-            return [*commands, _void(invoice.id, "Metronome voided the invoice", facts, at)]
+            return [*commands, _take_back(invoice, facts, at, policy)]
         document = _document(invoice, facts, policy)
     except Declined as declined:
         return [*commands, _decline(facts, at, declined)]
@@ -77,7 +86,9 @@ def _read(facts: InvoiceEnriched) -> Invoice:
 
 def _document(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> Document:
     try:
-        check_kind(invoice, facts, policy)
+        # What is taken back was final when it was posted.
+        final = invoice.model_copy(update={"status": "FINALIZED"}) if invoice.status == "VOID" else invoice
+        check_kind(final, facts, policy)
         unit = _unit(invoice)
         counted = counted_lines(invoice)
         if reason := figure_out_of_range(invoice, counted, unit):
@@ -209,12 +220,39 @@ def _texts(
 
 def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:
     return PostInvoice(
-        realm=facts.realm, facts=at, received_at=facts.received_at, invoice_id=facts.invoice_id, document=document
+        realm=facts.realm, facts=at, received_at=facts.received_at, invoice_id=document.invoice_id, document=document
     )
 
 
-def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address) -> Command:
-    return VoidInvoice(realm=facts.realm, facts=at, received_at=facts.received_at, invoice_id=invoice_id, reason=reason)
+def _take_back(invoice: Invoice, facts: InvoiceEnriched, at: Address, policy: Policy) -> Command:
+    """What becomes of the document of a voided invoice, by policy."""
+    reason = "Metronome voided the invoice"
+    if policy.voids == "credit-memo":
+        try:
+            return _post(_reversal(invoice, facts, policy), facts, at)
+        except Declined as declined:
+            why = texts.cut(texts.clean(declined.reason), REASON_LENGTH_MAX)
+            return _void(invoice.id, f"{reason}; nothing takes it back by itself: {why}", facts, at, BY_HAND)
+    return _void(invoice.id, reason, facts, at, BY_HAND if policy.voids == "flag" else None)
+
+
+def _reversal(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> Document:
+    """Dated when we learned of the void. Whether the invoice was posted at all is for the ledger to say."""
+    then = policy.model_copy(update={"books_closed_through": None, "not_before": None, "zero_total": "post"})
+    document = _document(invoice, facts, then)
+    today = invoice.model_copy(update={"issued_at": facts.received_at, "end_timestamp": None})
+    return reversal_of(document, txn_date(today, facts, policy))
+
+
+def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_hand: str | None = None) -> Command:
+    return VoidInvoice(
+        realm=facts.realm,
+        facts=at,
+        received_at=facts.received_at,
+        invoice_id=invoice_id,
+        reason=reason,
+        by_hand=by_hand,
+    )
 
 
 def _decline(facts: InvoiceEnriched, at: Address, declined: Declined) -> Command:

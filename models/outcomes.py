@@ -26,8 +26,8 @@ class ErrorFacts(Value):
 class Outcome(Record):
     """The result of one command, with everything a person needs to believe it.
 
-    `subject` is `invoice/<id>`, `customer/<id>`, `item/<id>` (Metronome's ids) or `parked/<cause>`; `reason` says why in
-    a sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in `currency`.
+    `subject` is `invoice/<id>`, `customer/<id>`, `item/<id>` (Metronome's ids) or `parked/<cause>`; `reason` says
+    why in a sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in `currency`.
     """
 
     type: Literal["Outcome"] = "Outcome"

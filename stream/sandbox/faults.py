@@ -16,6 +16,7 @@ COUNT_MAX = 1_000_000
 PENDING_MAX = 1000
 HTML_BODY = "<html><head><title>Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 THROTTLED = 429
+SERVER_ERROR = 500
 
 
 class WrongFault(ValueError):
@@ -129,7 +130,8 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
 class Faults:
     """The faults that are still to come, in order.
 
-    `throttled` makes the vendor's own 429; `expire_tokens` ends the tokens that open a path, where tokens expire.
+    `throttled` makes the vendor's own 429; `expire_tokens` ends the tokens that open a path, where tokens expire;
+    `gave` is told of each server error that went out in place of the core's answer.
     """
 
     def __init__(
@@ -138,8 +140,10 @@ class Faults:
         *,
         throttled: Callable[[], Answer] | None = None,
         expire_tokens: Callable[[str], None] | None = None,
+        gave: Callable[[Request, Answer], None] | None = None,
     ) -> None:
         self.pending: list[Fault] = []
+        self._gave = gave
         self._throttled = throttled
         self._expire_tokens = expire_tokens
         self.add(*faults)
@@ -171,7 +175,10 @@ class Faults:
             fault = self.take(request) if self.pending else None
             if fault is None:
                 return core(request)
-            return replace(self._strike(fault, core, request), fault=fault.kind)
+            struck = self._strike(fault, core, request)
+            if self._gave is not None and fault.kind == "status" and fault.status >= SERVER_ERROR:
+                self._gave(request, struck)
+            return replace(struck, fault=fault.kind)
 
         return answer
 

@@ -118,7 +118,11 @@ class Sandbox:
         if file is not None:
             self._write_all(file)
         self.metronome_log, self.quickbooks_log = RequestLog(clock), RequestLog(clock)
-        self.metronome_faults = Faults(faults.metronome, throttled=lambda: METRONOME_THROTTLED)
+        self.metronome_faults = Faults(
+            faults.metronome,
+            throttled=lambda: METRONOME_THROTTLED,
+            gave=lambda request, answer: self.metronome.keep_answer(request, answer),
+        )
         self.quickbooks_faults = Faults(faults.quickbooks, throttled=self._throttled, expire_tokens=self._expire_tokens)
         self._metronome_shell = self._metronome_server()
         self._quickbooks_shell = self._quickbooks_server()

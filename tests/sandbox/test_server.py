@@ -6,19 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from intuitlib.client import AuthClient
-from quickbooks import QuickBooks as IndependentClient
-from quickbooks.exceptions import QuickbooksException
-from quickbooks.objects.base import Ref
-from quickbooks.objects.customer import Customer
-from quickbooks.objects.detailline import SalesItemLine, SalesItemLineDetail
-from quickbooks.objects.invoice import Invoice
 
 from stream.sandbox.faults import Fault
 from stream.sandbox.http import dump
@@ -102,69 +94,6 @@ async def test_the_addresses_are_one_json_line_with_every_key(sandbox: Sandbox) 
     }  # fmt: skip
 
 
-async def test_python_quickbooks_creates_reads_updates_and_voids_an_invoice(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An independent client, with intuit-oauth for its tokens, is served without a change on its side."""
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-
-    def use() -> tuple[Invoice, Invoice]:
-        addresses = sandbox.addresses
-        with AuthClient(
-            addresses.client_id,
-            addresses.client_secret,
-            "http://localhost/callback",
-            addresses.quickbooks_url + "/.well-known/openid_configuration",
-            refresh_token=addresses.refresh_token,
-        ) as auth:
-            client = IndependentClient(
-                auth_client=auth,
-                refresh_token=addresses.refresh_token,
-                company_id=addresses.realm_id,
-                minorversion=75,
-                use_decimal=True,
-            )
-            client.sandbox = True
-            client.sandbox_api_url_v3 = addresses.quickbooks_url + "/v3"
-            try:
-                return _use(client)
-            finally:
-                client.session.close()
-
-    created, read = await asyncio.to_thread(use)
-    assert (read.Id, read.DocNumber, read.TotalAmt) == (created.Id, "PQ-1", Decimal("7599.42"))
-    assert read.PrivateNote == "changed"
-    assert sandbox.oauth.refreshes == 1
-
-
-def _use(client: IndependentClient) -> tuple[Invoice, Invoice]:
-    customer = Customer()
-    customer.DisplayName = "O'Neill & Söhne"
-    customer.save(qb=client)
-    assert Customer.filter(DisplayName="O'Neill & Söhne", qb=client)[0].Id == customer.Id
-    made = Invoice()
-    made.DocNumber = "PQ-1"
-    made.CustomerRef = customer.to_ref()
-    sold = SalesItemLine()
-    sold.Amount = Decimal("7599.42")
-    sold.SalesItemLineDetail = SalesItemLineDetail()
-    sold.SalesItemLineDetail.ItemRef = Ref()
-    sold.SalesItemLineDetail.ItemRef.value = "1"
-    sold.SalesItemLineDetail.Qty = Decimal("140.73")
-    sold.SalesItemLineDetail.UnitPrice = Decimal("54.00")
-    made.Line = [sold]
-    made.save(qb=client)
-    made.PrivateNote = "changed"
-    made.save(qb=client)
-    read = Invoice.get(made.Id, qb=client)
-    second = Invoice.get(made.Id, qb=client)
-    second.void(qb=client)
-    assert Invoice.get(made.Id, qb=client).TotalAmt == 0
-    with pytest.raises(QuickbooksException, match="Object Not Found"):
-        Invoice.get(999, qb=client)
-    return made, read
-
-
 async def test_webhooks_are_signed_sent_again_until_taken_and_always_the_same_event(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
@@ -228,6 +157,19 @@ async def test_a_fault_spoils_one_answer_before_or_after_the_work(
     assert (await state(http, base))["invoices"] == kept
     async with http.post(company(sandbox) + "/invoice", json=invoice()) as response:
         assert response.status == 200
+
+
+async def test_a_server_error_put_in_place_of_metronomes_answer_is_replayed_under_its_idempotency_key(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    sandbox.metronome_faults.add(Fault("status", status=500, body='{"message": "gone wrong"}', method="POST"))
+    url = sandbox.addresses.metronome_url + "/v1/customers"
+    keyed = {"Authorization": f"Bearer {sandbox.addresses.metronome_token}", "Idempotency-Key": "one"}
+    statuses = []
+    for headers in (keyed, keyed, keyed | {"Idempotency-Key": "two"}):
+        async with http.post(url, json={"name": "Acme"}, headers=headers) as response:
+            statuses.append(response.status)
+    assert statuses == [500, 500, 200]
 
 
 async def test_faults_can_be_listed_cleared_and_must_be_known(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:

@@ -76,6 +76,11 @@ def without(value: Any, path: tuple[Any, ...]) -> Any:
     return copy
 
 
+def with_raw(value: Any, path: tuple[Any, ...], raw: bytes) -> bytes:
+    """JSON text of `value` with `raw`, whatever it is, in one place."""
+    return dump(replaced(value, path, MARK)).replace(b'"' + MARK.encode() + b'"', raw)
+
+
 @st.composite
 def texts_of(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
     """JSON text of one of `values`: mostly as it is, else spoiled in one or two places or as a whole."""
@@ -89,8 +94,7 @@ def texts_of(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
     if manner == "lose" and len(places(value)) > 1:
         return dump(without(value, draw(st.sampled_from(places(value)[1:]))))
     if manner == "raw":
-        marked = replaced(value, draw(st.sampled_from(places(value))), MARK)
-        return dump(marked).replace(b'"' + MARK.encode() + b'"', draw(st.sampled_from(RAW_VALUES)))
+        return with_raw(value, draw(st.sampled_from(places(value))), draw(st.sampled_from(RAW_VALUES)))
     text = dump(value)
     if manner == "cut":
         return text[: draw(st.integers(0, len(text)))]

@@ -11,7 +11,7 @@ from typing import Any
 
 from stream.sandbox.http import Answer, Json, Request, dump
 from tests.qbo_schema import answer_faults, xml_faults
-from tests.sandbox.companies import REALM, Client
+from tests.sandbox.companies import REALM, Client, invoice, line
 
 ANSWER_SECONDS_MAX = 5.0
 """A hang, not slowness: the machine may be busy."""
@@ -76,13 +76,17 @@ def number(value: Any) -> Decimal:
 
 
 class Watched:
-    """One simulated company under a sequence of requests; the clock moves a second with each."""
+    """One simulated company, with a few sales, under a sequence of requests; the clock moves a second with each."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.sent = 0
         self.tokens: dict[tuple[str, str], int] = {}
         self.born: dict[tuple[str, str], str] = {}
+        for number in range(1, 6):
+            client.invoice(DocNumber=f"No {number}", Line=[line(number), line(100)])
+        for number in range(6, 8):
+            client.made("CreditMemo", invoice(DocNumber=f"No {number}", CustomerRef={"value": "2"}))
 
     def send(self, request: Request) -> Answer:
         self.client.clock.now += 1
@@ -147,8 +151,8 @@ def everything(client: Client, kind: str) -> list[Json]:
 def check_sale(kind: str, sale: Json) -> None:
     """The lines make the total: what is sold, less discounts, plus tax; and no more is owed than that."""
     amounts: dict[str, Decimal] = defaultdict(Decimal)
-    for line in sale["Line"]:
-        amounts[line["DetailType"]] += number(line.get("Amount", 0))
+    for each in sale["Line"]:
+        amounts[each["DetailType"]] += number(each.get("Amount", 0))
     tax = number(sale["TxnTaxDetail"]["TotalTax"])
     assert amounts["SalesItemLineDetail"] == amounts["SubTotalLineDetail"], sale
     assert amounts["SalesItemLineDetail"] - amounts["DiscountLineDetail"] + tax == sale["TotalAmt"], sale

@@ -1,5 +1,5 @@
 """The grammar of requests to QuickBooks: mostly meaningful, so that the books fill; ids and tokens are small numbers,
-so that requests of one sequence meet the objects of earlier ones."""
+so that requests meet the objects that the books began with and those of earlier requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def numbered(prefix: str) -> list[str]:
     return [f"{prefix} {number}" for number in range(30)]
 
 
-ids = mostly(list("123"), *"456789")
+ids = mostly(list("1234567"), "8", "9")
 references = mostly([{"value": "1"}, {"value": "2"}], *({"value": str(number)} for number in range(3, 10)))
 tokens = mostly(["0"], "1", "2")
 amounts = mostly([0, 1, 12, "7.25", Decimal("99.99")], -5, Decimal("0.0000001"), 10**11, Decimal("0.005"), "1e3")

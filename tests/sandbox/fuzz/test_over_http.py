@@ -39,14 +39,15 @@ def refused_by_http(answer: Answer) -> bool:
 def test_quickbooks_over_http(loop: asyncio.AbstractEventLoop, asked: list[Request]) -> None:
     with served(loop) as sandbox:
         assert sandbox.addresses.access_token == FIRST.token
+        client = Client()
+        client.core, client.oauth = sandbox.quickbooks, sandbox.oauth
+        watched = Watched(client)
         for request in asked:
             answer = send(sandbox.addresses.quickbooks_url, request)
             assert answer.status < 500, (request, answer)
             if request.method != "HEAD" and request.path != SANDBOX_PAGE and not refused_by_http(answer):
                 check_quickbooks_answer(request, answer)
-        client = Client()
-        client.core, client.oauth = sandbox.quickbooks, sandbox.oauth
-        Watched(client).check_books()
+        watched.check_books()
 
 
 @sequences(share=0.1)
