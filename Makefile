@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test clients check format kafka chaos bench requirements clean
+.PHONY: help demo test clients properties fuzz check format kafka chaos bench requirements clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
@@ -17,6 +17,9 @@ test: $(VENV)/.dev  ## Run all tests; ARGS="-k delivery" passes arguments to pyt
 
 clients: $(VENV)/.dev  ## Let the clients of others drive the simulators: Python, Node, Java
 	@$(BIN)/python -m pytest -m clients $(ARGS)
+
+fuzz: $(VENV)/.dev  ## Send 10,000 random requests to both simulators
+	@SANDBOX_FUZZ_REQUESTS=10000 $(BIN)/python -m pytest tests/sandbox/fuzz $(ARGS)
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .

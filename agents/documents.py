@@ -117,7 +117,7 @@ async def post_document(
     while True:
         try:
             if entry.attempt is not None:
-                entry = await _settle(entry, resolved, sink)
+                entry = await settle(entry, resolved, sink)
                 if entry.state == "voided":
                     return _written(entry, "voided", sink, made, adopted=True)
                 if entry.content_hash == resolved.content_hash:
@@ -163,7 +163,7 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
     while True:
         try:
             if entry.attempt is not None:
-                entry = await _settle(entry, None, sink)
+                entry = await settle(entry, None, sink)
                 if entry.state == "voided":
                     return _written(entry, "voided", sink, made, adopted=True)
             if not entry.in_books:
@@ -227,26 +227,27 @@ async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sin
         raise
 
 
-async def _settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
+async def settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
     """Learn what became of an attempt without a result: the entry as the books have it, also put into the table."""
     attempt = entry.attempt
     assert attempt is not None
     if entry.qbo_id is not None and attempt.operation != "create":
-        found = await _by_id(entry, attempt.kind, sink)
+        found = await fetched(entry, attempt.kind, sink)
     else:
         found = await _by_identity(entry, attempt, sink)
     settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())
     if found is not None:
         # An update that may or may not have been applied is simply made again, with the SyncToken just read.
-        created_as_wanted = attempt.operation == "create" and _same_total(found, resolved)
+        created_as_wanted = attempt.operation == "create" and same_total(found, resolved)
         settled = _as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
-        if _is_voided(found):
+        if is_voided(found):
             settled = move(settled, "voided", content_hash=None)
     sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = settled
     return settled
 
 
-async def _by_id(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] | None:
+async def fetched(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] | None:
+    """The document as QuickBooks has it; None when it was deleted there."""
     assert entry.qbo_id is not None
     try:
         return await sink.books.fetch(entry.realm, ENTITY[kind], entry.qbo_id)
@@ -269,7 +270,7 @@ async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict
         response = await sink.books.query(entry.realm, statement)
         ours = [dict(each) for each in response.get(entity) or [] if is_ours(each, entry.invoice_id)]
         if ours:
-            return min(ours, key=_is_voided)
+            return min(ours, key=is_voided)
     return None
 
 
@@ -282,12 +283,12 @@ def is_ours(found: dict[str, Any], invoice_id: str) -> bool:
     return bool(first_line.endswith(IDENTITY_LINE.format(invoice_id=invoice_id)))
 
 
-def _is_voided(found: dict[str, Any]) -> bool:
+def is_voided(found: dict[str, Any]) -> bool:
     """A void zeroes all amounts and puts "Voided" before the note (§1.1)."""
     return (found.get("PrivateNote") or "").startswith("Voided") and Decimal(str(found.get("TotalAmt", 0))) == 0
 
 
-def _same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
+def same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
     """Whether the books hold our total. The tax that QuickBooks adds on top (§1.6) is not ours to compare."""
     if resolved is None:
         return False
@@ -311,6 +312,11 @@ def _as_found(entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_has
         state=entry.state,
     )
     return updated
+
+
+def adopted(entry: LedgerEntry, state: Literal["posted", "voided"], sink: Sink) -> Written:
+    """What the books turned out to hold, or to hold no more, without a write of this command."""
+    return _written(entry, state, sink, 0, adopted=True)
 
 
 def _written(

@@ -3,6 +3,7 @@
     Failure
     ├── Wait                 nothing was done: try again after a while
     ├── Doubtful             it may have been done: look it up, then try again with the same requestid
+    │   └── Unrecoverable    it may have been done, and another try will not help: look it up, then refuse
     ├── TokenRefused         refresh the access token once, and repeat
     ├── CompanyUnavailable   a person must reconnect or renew the company: park
     ├── StaleObject          read the document again, repeat with its SyncToken
@@ -38,6 +39,10 @@ class Wait(Failure):
 
 class Doubtful(Failure):
     """The request left and nothing certain came back: it may have been done."""
+
+
+class Unrecoverable(Doubtful):
+    """The other side failed within, and says that it will fail again."""
 
 
 class TokenRefused(Failure):

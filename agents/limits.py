@@ -113,8 +113,7 @@ class Pacer:
     async def _batch_admission(self, company: _Company) -> _Passage:
         """Waits for the window of batches before it takes a slot: single requests overtake it meanwhile."""
         async with company.batch_turn:
-            while (free_at := company.batches.free_at(self._monotonic())) > self._monotonic():
-                await self._sleep(free_at - self._monotonic())
+            await self._wait_for_batch(company)
             passage = await self._admission(company)
             company.batches.passages.append(passage)
             return passage
@@ -131,6 +130,10 @@ class Pacer:
         except BaseException:
             company.slots.release()
             raise
+
+    async def _wait_for_batch(self, company: _Company) -> None:
+        while (seconds := company.batches.free_at(now := self._monotonic()) - now) > 0:
+            await self._sleep(seconds)
 
     async def _wait(self, company: _Company) -> None:
         while True:

@@ -22,7 +22,7 @@ from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, State, move
 from models.outcomes import Outcome, Result
 from models.record import Record
 
-from . import documents, mappings, resume
+from . import documents, mappings, resume, taking_back
 from .connections import NotConnected, ReconnectNeeded
 from .delivery import Claims, Delivered
 from .documents import Written, stands_for
@@ -40,8 +40,10 @@ from .sink import GOES_ON, Parked, Sink
 log = structlog.get_logger()
 
 NEVER_POSTED = "never posted"
+FLAG_ONLY = "void: flag only"
 TRIES_AGAIN = "it is tried again, from time to time by itself, at once with metronome-qbo redrive"
 VOIDED = {"rule": "voided", "reason": "the invoice was voided; it is not posted again"}
+VOID_OF_A_CREDIT_MEMO = 'set voids = "credit-memo" in the policy, and send the webhook again: an invoice takes it back'
 
 
 def claims(command: Command) -> Claims:
@@ -56,6 +58,8 @@ def claims(command: Command) -> Claims:
         uses.add((realm, f"customer/{command.document.customer.customer_id}"))
         uses |= {(realm, f"item/{line.item.product_id or mappings.DEFAULT_ITEM}") for line in command.document.lines}
         uses |= {(realm, f"invoice/{other}") for other in stands_for(command.document)}
+        if command.document.reverses is not None:
+            establishes.add((realm, f"invoice/{command.document.reverses}"))
     if isinstance(command, EnsureCustomer):
         name = mappings.tidy_name(command.customer.name, mappings.CUSTOMER_NAME_CHARACTERS_MAX)
         establishes.add((realm, f"customer name/{name.casefold()}"))
@@ -108,6 +112,10 @@ async def _invoice(command: InvoiceCommand, delivered: Delivered[Command], sink:
     if tell.get("rule") == NEVER_POSTED:
         # Voided it stays, whatever older command may come after: a parked one that resumes, say.
         return _conclude(sink.tables.invoices.get(key, entry), "voided", "skipped", delivered, sink, tell)
+    if tell.get("rule") == FLAG_ONLY:
+        entry = sink.tables.invoices.get(key, entry)
+        state: State = "updated" if entry.state == "updated" else "posted"
+        return _conclude(entry.replace(state=state), state, "skipped", delivered, sink, tell)
     return _conclude(entry, entry.state, "unchanged", delivered, sink, tell)
 
 
@@ -116,6 +124,8 @@ async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict
     if entry.state == "voided" and entry.attempt is None:
         tell |= VOIDED
         return None
+    if command.document.reverses is not None:
+        return await _take_back(command, entry, sink, tell)
     resolved = documents.resolve(command, sink)
     same = entry.kind == command.document.kind and entry.content_hash == resolved.content_hash
     if entry.in_books and entry.attempt is None and same:
@@ -128,13 +138,51 @@ async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict
     return written
 
 
+async def _take_back(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict[str, Any]) -> Written | None:
+    """Post the document that takes another one back; None when there is none, or it is taken back already.
+
+    The original is closed before the outcome is known to the table, so that no crash leaves it open for ever.
+    """
+    if entry.in_books and entry.attempt is None:
+        taking_back.close(command, f"{entry.doc_number} takes it back", sink)
+        tell["reason"] = "it is taken back already"
+        return None
+    tries = sink.tries(command.realm)
+    entry, ours = await taking_back.standing(entry, sink, tries)
+    original, found = await taking_back.standing(taking_back.original_of(command, sink), sink, tries)
+    if ours is None and found is None:
+        tell |= {"rule": NEVER_POSTED, "reason": "there is nothing in the books to take back"}
+        taking_back.close(command, "voided in Metronome; there is nothing in the books to take back", sink)
+        return None
+    if entry.state == "voided":
+        tell |= VOIDED  # a person took ours back
+        return documents.adopted(entry, "voided", sink)
+    if found is None or ours is not None:
+        written = documents.adopted(entry, "posted", sink)
+    else:
+        resolved = documents.resolve(command, sink)
+        taking_back.check(original, found, resolved)
+        written = await documents.post_document(command, entry, resolved, sink, tries)
+    taking_back.close(command, f"{written.entry.doc_number} takes it back", sink)
+    tell["reason"] = f"it takes back {original.doc_number}, since Metronome voided the invoice"
+    return written
+
+
 async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tell: dict[str, Any]) -> Written | None:
-    """None when there is nothing to void: it was voided before, or never posted."""
+    """None when there is nothing to void: it was voided before, never posted, or is left to a person."""
     if entry.state == "voided" and entry.attempt is None:
         tell["reason"] = "the invoice is voided already"
         return None
-    written = await documents.void_document(command, entry, sink, sink.tries(command.realm))
     tell["reason"] = command.reason
+    if command.by_hand is not None:
+        entry, found = await taking_back.standing(entry, sink, sink.tries(command.realm))
+        if found is not None:
+            reason = f"{command.reason}; {entry.doc_number} stays in QuickBooks"
+            tell |= {"rule": FLAG_ONLY, "reason": reason, "remedy": command.by_hand}
+            return None
+        written = documents.adopted(entry, "voided", sink) if entry.in_books else None
+    else:
+        written = await documents.void_document(command, entry, sink, sink.tries(command.realm))
     if written is None:
         tell |= {"rule": NEVER_POSTED, "reason": f"{command.reason}; there is nothing in the books to void"}
     return written
@@ -153,8 +201,9 @@ def _already_executed(entry: LedgerEntry | None, delivered: Delivered[Command], 
     match entry.result:
         case "posted" | "updated" | "voided":
             return _outcome(delivered, entry.result, sink, {"reason": entry.reason}, entry)
-        case "skipped" if isinstance(delivered.record, VoidInvoice):
-            return _outcome(delivered, "skipped", sink, {"reason": entry.reason, "rule": NEVER_POSTED}, entry)
+        case "skipped" if not isinstance(delivered.record, DeclineInvoice):
+            rule = NEVER_POSTED if entry.state == "voided" else FLAG_ONLY
+            return _outcome(delivered, "skipped", sink, {"reason": entry.reason, "rule": rule}, entry)
         case _:
             return None
 
@@ -188,6 +237,8 @@ def _in_trouble(
         tell["remedy"] = f"it is looked up in QuickBooks when {TRIES_AGAIN}"
     elif entry.in_books:
         # The document of before still stands; the ledger keeps saying so.
+        if result == "refused" and isinstance(delivered.record, VoidInvoice) and entry.kind == "creditmemo":
+            tell["remedy"] = VOID_OF_A_CREDIT_MEMO
         return _conclude(entry.replace(state="posted"), "posted", result, delivered, sink, tell)
     return _conclude(entry, result, result, delivered, sink, tell)
 

@@ -4,6 +4,7 @@ Each method is one logical request at the company's pace; a refused access token
 repeated. Everything else that goes wrong is a Failure for the caller.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -16,6 +17,9 @@ from .failures import Doubtful, TokenRefused, Wait
 from .limits import Pacer
 from .quickbooks_faults import read
 from .transport import Answer, AnswerLost, NotSent, Transport
+
+Content = Callable[[], Awaitable[tuple[str | None, bytes | None]]]
+"""Gives the requestid and the body of a request when its turn has come; asked again, it gives the same again."""
 
 
 class AccessTokens(Protocol):
@@ -48,46 +52,55 @@ class QuickBooksClient:
 
     async def query(self, realm: str, statement: str) -> dict[str, Any]:
         """The `QueryResponse`; a key is missing when nothing was found (§2.4)."""
-        reply = await self._request("GET", realm, "query", {"query": statement})
+        reply = await self._request("GET", realm, "query", {"query": statement}, _given())
         response: dict[str, Any] = reply.body.get("QueryResponse") or {}
         return response
 
     async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]:
         """One object by id; `entity` in Intuit's spelling, such as `Invoice`."""
-        reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {})
+        reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {}, _given())
         return _object(reply, entity)
 
     async def write(
         self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
     ) -> tuple[dict[str, Any], str | None]:
         """POST an object (create, update, or `operation` void); its new form, and the `intuit_tid`."""
-        parameters = {"requestid": requestid} | ({"operation": operation} if operation else {})
-        reply = await self._request("POST", realm, entity.lower(), parameters, body)
+        parameters = {"operation": operation} if operation else {}
+        reply = await self._request("POST", realm, entity.lower(), parameters, _given(requestid, body))
         return _object(reply, entity), reply.intuit_tid
 
+    async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]:
+        """POST a batch, whose `content` is asked for when it may leave; its items' answers, and the `intuit_tid`."""
+        reply = await self._request("POST", realm, "batch", {}, content)
+        answers = reply.body.get("BatchItemResponse")
+        if not isinstance(answers, list):
+            raise Doubtful("QuickBooks' answer to a batch holds no BatchItemResponse")
+        return [each for each in answers if isinstance(each, dict)], reply.intuit_tid
+
     async def _request(
-        self, method: str, realm: str, path: str, parameters: dict[str, str], body: bytes | None = None
+        self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content
     ) -> Reply:
         token = await self._tokens.access_token(realm)
         try:
-            return await self._attempt(method, realm, path, parameters, body, token)
+            return await self._attempt(method, realm, path, parameters, content, token)
         except TokenRefused:
             token = await self._tokens.refresh_after_401(realm, token)
-            return await self._attempt(method, realm, path, parameters, body, token)
+            return await self._attempt(method, realm, path, parameters, content, token)
 
     async def _attempt(
-        self, method: str, realm: str, path: str, parameters: dict[str, str], body: bytes | None, token: str
+        self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content, token: str
     ) -> Reply:
-        query = urlencode({**parameters, "minorversion": str(MINOR_VERSION)})
-        url = f"{self._base_url}/v3/company/{realm}/{path}?{query}"
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
-        async with self._pacer.admitted(realm):
-            answer = await self._sent(method, url, headers, body)
+        async with self._pacer.admitted(realm, batch=path == "batch"):
+            requestid, body = await content()
+            named = {"requestid": requestid} if requestid else {}
+            query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
+            answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
         try:
             return Reply(read(answer), answer.headers.get("intuit_tid"))
         except Wait as failure:
             if answer.status in (403, 429):
-                self._pacer.throttled(realm)
+                self._pacer.throttled(realm, failure.seconds)
                 failure.seconds = 0.0  # the pacer holds the whole company back
             raise
 
@@ -98,6 +111,13 @@ class QuickBooksClient:
             raise Wait(f"QuickBooks cannot be reached: {error}") from None
         except AnswerLost as error:
             raise Doubtful(f"QuickBooks' answer was lost: {error}") from None
+
+
+def _given(requestid: str | None = None, body: bytes | None = None) -> Content:
+    async def content() -> tuple[str | None, bytes | None]:
+        return requestid, body
+
+    return content
 
 
 def _object(reply: Reply, entity: str) -> dict[str, Any]:

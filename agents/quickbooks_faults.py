@@ -25,11 +25,17 @@ from .failures import (
     Refused,
     StaleObject,
     TokenRefused,
+    Unrecoverable,
     Wait,
 )
 from .transport import Answer
 
 TEXT_CHARACTERS_MAX = 500
+
+RETRY_AFTER_SECONDS_MAX = 300
+"""Longer than this we do not wait, whatever is asked for: what takes longer is parked."""
+
+RETRY_AFTER_DIGITS_MAX = 9
 
 _MAPPING_CODES = (
     *("610", "620", "2500", "5000", "5020", "5030", "6100", "6250", "6270", "6420", "6430", "6440", "6450", "6520"),
@@ -38,8 +44,10 @@ _MAPPING_CODES = (
 BY_CODE: dict[str, type[Failure]] = {
     **dict.fromkeys(("100", "110", "120", "3100", "6190"), CompanyUnavailable),
     **dict.fromkeys(("130", "140", "150", "3001"), Wait),
-    **dict.fromkeys(("3200", "3202"), TokenRefused),
-    **dict.fromkeys(("10000", "10100", "10200"), Doubtful),
+    "3200": TokenRefused,
+    "3202": Wait,  # authentication itself is ill, and nothing was done; on a 401 the token is renewed all the same
+    "10000": Doubtful,
+    **dict.fromkeys(("10100", "10200"), Unrecoverable),
     **dict.fromkeys(_MAPPING_CODES, MappingBroken),
     **dict.fromkeys(("6200", "6210"), PeriodClosed),
     "600": DuplicateRequest,
@@ -58,7 +66,10 @@ def read(answer: Answer) -> dict[str, Any]:
     parsed = _json(answer.body)
     errors = _errors(parsed) if parsed is not None else _xml_errors(answer.body)
     if errors:
-        raise _of_errors(answer.status, errors)
+        failure = _of_errors(answer.status, errors)
+        if isinstance(failure, Wait):
+            failure.seconds = _retry_after(answer)
+        raise failure
     if answer.status in (200, 201) and parsed is not None:
         return parsed
     facts = ErrorFacts(status=answer.status, message=_excerpt(answer.body))
@@ -70,11 +81,24 @@ def read(answer: Answer) -> dict[str, Any]:
         case 404:
             raise NotFound("QuickBooks answered 404", facts)
         case 429:
-            raise Wait("QuickBooks answered 429", facts)
+            raise Wait("QuickBooks answered 429", facts, _retry_after(answer))
         case status if status < 400 or status == 408 or status >= 500:
             raise Doubtful(f"QuickBooks answered {status} with a body that we cannot read", facts)
         case status:
             raise Refused(f"QuickBooks answered {status}: {facts.message}", facts)
+
+
+def item_failure(item: Mapping[str, Any]) -> Failure | None:
+    """The failure of one item of a batch that was answered with 200, None when it holds no Fault (§4.1)."""
+    errors = _errors(item)
+    return _of_errors(200, errors) if errors else None
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """The seconds that `Retry-After` asks for, within our bound. No recording holds one (§5.2); a date is not read."""
+    asked = answer.headers.get("retry-after", "").strip()
+    is_number = asked.isascii() and asked.isdigit() and len(asked) <= RETRY_AFTER_DIGITS_MAX
+    return float(min(int(asked), RETRY_AFTER_SECONDS_MAX)) if is_number else None
 
 
 def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
@@ -86,11 +110,11 @@ def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
     said = f"QuickBooks error {first.code}: {first.message}" + (f" ({first.detail})" if first.detail else "")
     if status == 429:
         return Wait(said, first)
-    if status == 401 and first.code not in BY_CODE:
+    if status == 401 and BY_CODE.get(first.code or "") in (None, Wait):
         return TokenRefused(said, first)
     if status == 403 and first.code not in BY_CODE:
         return CompanyUnavailable(said, first)
-    if status >= 500 and BY_CODE.get(first.code or "") is not Wait:
+    if status >= 500 and BY_CODE.get(first.code or "") not in (Wait, Unrecoverable):
         return Doubtful(said, first)
     return BY_CODE.get(first.code or "", Refused)(said, first)
 

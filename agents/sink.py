@@ -13,6 +13,7 @@ from models.policy import Policy
 from models.record import Address, Moment
 
 from .availability import Availability
+from .batches import Batches
 from .persistence import Patience, Tries
 from .waiting import WaitingRoom
 
@@ -48,7 +49,10 @@ class Tables:
 
 @dataclass(frozen=True)
 class Sink:
-    """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises."""
+    """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises.
+
+    With `batches` new documents travel together; without, each by itself.
+    """
 
     books: Books
     tables: Tables
@@ -58,6 +62,7 @@ class Sink:
     policy_of: Callable[[str], Policy]
     patience: Patience
     now: Callable[[], datetime]
+    batches: Batches | None = None
 
     def tries(self, realm: str) -> Tries:
         """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""

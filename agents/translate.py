@@ -24,8 +24,8 @@ from .dates import TxnDate, days, due, txn_date
 from .declined import Declined, refused, skipped
 from .kinds import CONSOLIDATED, check_kind, other_payer
 from .lines import Bill, document_lines
-from .reversal import reversal_of
 from .needs import ensures
+from .reversal import reversal_of
 
 MEMO_FIELD = "qbo_memo_ref"
 REASON_LENGTH_MAX = 1000
@@ -34,7 +34,7 @@ BY_HAND = "void the document in QuickBooks, or give a credit memo for it"
 _LEFT_STANDING = {
     "void": None,
     "flag": BY_HAND,
-    "credit-memo": "nothing while metronome-qbo watch runs, which finds the void; else send that invoice's webhook again",
+    "credit-memo": "nothing while metronome-qbo watch runs, which finds the void; else send its webhook again",
 }
 """What a person is told to do about the document of an invoice that was regenerated, by policy."""
 

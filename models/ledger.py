@@ -95,6 +95,21 @@ def move(entry: LedgerEntry, state: State, **changes: Any) -> LedgerEntry:
     return moved
 
 
+class Batch(Record):
+    """A batch that was about to leave, recorded and confirmed before; until its answer is there.
+
+    `writes` are the requestids of its writes, in their order: they say what it holds to the byte, since each is derived
+    from its write's content. `sent` counts how often it left, this time included.
+    """
+
+    type: Literal["Batch"] = "Batch"
+    realm: str
+    requestid: str
+    writes: tuple[str, ...]
+    sent: int
+    at: Moment
+
+
 class CustomerMapping(Record):
     type: Literal["CustomerMapping"] = "CustomerMapping"
     realm: str

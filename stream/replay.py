@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from models.commands import COMMANDS, Command, DeclineInvoice, PostInvoice, VoidInvoice
-from models.document import Document
+from models.document import Document, reversed_id
 from models.events import InvoiceEnriched
 from models.outcomes import Outcome
 from models.policy import Policy
@@ -205,6 +205,13 @@ def judge(commands: Sequence[Command], history: History) -> tuple[Kind, str | No
                 return "differs", command.reason, [Change("document", "posted", "voided")]
             case VoidInvoice():
                 return "same", "not in the books, and would not be", []
+            case PostInvoice(document=Document(reverses=str())) if not history.voided:
+                changes = [Change("document", "posted", f"taken back by {command.document.doc_number}")]
+                return (
+                    ("differs", "Metronome voided the invoice", changes)
+                    if in_books
+                    else ("same", "not in the books, and would not be", [])
+                )
             case PostInvoice() if history.voided:
                 return "voided", None, []
             case PostInvoice():
@@ -236,11 +243,12 @@ async def publish(settings: Settings, verdicts: Iterable[Verdict]) -> int:
 
 
 def _note_outcome(histories: dict[str, History], outcome: Outcome) -> None:
-    about, _, invoice_id = outcome.subject.partition("/")
-    history = histories.get(invoice_id) if about == "invoice" else None
+    about, _, subject_id = outcome.subject.partition("/")
+    taken_back = reversed_id(subject_id)
+    history = histories.get(taken_back or subject_id) if about == "invoice" else None
     if history is None:
         return
-    if outcome.result == "voided":
+    if outcome.result == "voided" or (taken_back is not None and outcome.result in ("posted", "unchanged")):
         history.voided = True
     elif outcome.result in ("posted", "updated", "unchanged") and outcome.command_type == PostInvoice.__name__:
         history.posted_by, history.voided = outcome.command, False

@@ -69,7 +69,7 @@ SETTINGS = {
     "POLICY__DEFAULT_ITEM_ID": "1",
     "WORKER__HOSTS_RECEIVER": "false",
     "WORKER__SESSION_TIMEOUT_SECONDS": "6",
-    "METRONOME__REQUESTS_PER_SECOND": "200",
+    "METRONOME__BACKOFF_MAX_SECONDS": "3",
     # The pace keeps writes under way at any time, and patience ends well within the run.
     "QUICKBOOKS__REQUESTS_PER_SECOND": "15",
     "QUICKBOOKS__REQUESTS_PER_MINUTE": "900",
@@ -191,9 +191,7 @@ async def test_whoever_dies_and_whenever_each_invoice_ends_in_the_books_once(
                 on.up.pop(name).process.terminate()
         verdict = compare(billed, await documents(on))
         adopted = sum(each.adopted for each in outcomes)
-        say(
-            f"settled after {time.monotonic() - started:.0f} s; {adopted} documents were found in the books after a doubt"
-        )
+        say(f"settled after {time.monotonic() - started:.0f} s; {adopted} documents found in the books after a doubt")
         say(f"{len(billed)} invoices, {on.kills} kills -9, {on.terminations} SIGTERM: {verdict}")
         assert str(verdict) == "0 duplicates, 0 lost, 0 cents off", verdict.examples
         assert verdict.strangers == []

@@ -231,6 +231,17 @@ def test_discovery_has_the_members_of_intuits_own_document() -> None:
         assert json.loads(answer.body).keys() == intuits.keys()
 
 
+def test_tokens_have_the_members_and_types_of_intuits_own_document() -> None:
+    """All but `id_token`, which comes with the scope openid."""
+    recorded = json.loads((RECORDINGS / "oauth" / "success_token_response.json").read_text("utf-8-sig"))
+    app = App()
+    status, tokens = app.token(grant_type="authorization_code", code=app.approve()["code"], redirect_uri=BACK)
+    assert status == 200
+    assert {name: type(value) for name, value in tokens.items()} == {
+        name: type(value) for name, value in recorded.items() if name != "id_token"
+    }
+
+
 def test_discovery_names_this_server() -> None:
     request = Request("GET", "/.well-known/openid_configuration", {}, {"host": "localhost:5"}, b"")
     answer = App().server.answer(request)

@@ -280,7 +280,8 @@ def number(value: Any, element: str) -> Decimal | None:
         read = Decimal(value) if not isinstance(value, bool) else Decimal("NaN")
     except (InvalidOperation, TypeError):
         read = Decimal("NaN")
-    if not read.is_finite() or abs(read) >= NUMBER_LIMIT or len(str(read)) > NUMBER_LENGTH_MAX:
+    # copy_abs, since abs() rounds, and overflows on the exponents that JSON allows.
+    if not read.is_finite() or read.copy_abs() >= NUMBER_LIMIT or len(str(read)) > NUMBER_LENGTH_MAX:
         detail = f"Invalid Number : {element}. Supplied value:{_shown(value)}"
         raise Refusal("2140", "Invalid Number", detail, element)
     return read

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from time import perf_counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,9 @@ from tests.sandbox.fuzz.metronome import SCENE, requests
 from tests.sandbox.fuzz.properties import ANSWER_SECONDS_MAX, check_metronome_answer
 from tests.sandbox.fuzz.settings import REQUESTS_PER_SEQUENCE, sequences
 from tests.sandbox.metronome_api import TOKEN, Api
+
+# A failing sequence is long to print; that must not hide what failed.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 
 @sequences(share=0.25)

@@ -1,0 +1,332 @@
+"""New documents of one company that are ready at the same moment travel as one batch (facts/quickbooks.md §4.1).
+
+Only the first try of a new document does; every further one goes alone, so that a write has one way to be repeated.
+
+A batch is recorded, and its record confirmed by the broker, before it leaves: what it holds, in which order. Whatever
+QuickBooks answers settles it, item by item. When no answer comes, QuickBooks may be at it for its whole run time (§1.1);
+after that its documents are looked up, each by its own command. If none of them is in the books, the same batch goes
+again, once, with the same requestid, bIds and bytes; otherwise those that are missing go alone. So no document stands in
+the books twice, whether QuickBooks remembers a requestid or not, and however late it carries out what we gave up.
+"""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import orjson
+
+from models.ledger import Batch
+
+from .failures import CompanyUnavailable, Doubtful, DuplicateRequest, Failure, TokenRefused, Wait
+from .quickbooks_client import Content
+from .quickbooks_faults import item_failure
+
+REQUESTID_CHARACTERS = 32
+"""At most 36 (§3.2)."""
+
+BODY_BYTES_MAX = 1_048_576
+"""Of a batch; no limit is published, and a larger one would hardly be done within QuickBooks' run time."""
+
+OVER_SECONDS = 130.0
+"""So long after a batch left QuickBooks is no longer at it: it runs for 120 s at most, and the way there takes some."""
+
+TOGETHER_SECONDS_MAX = 30.0
+"""So long those that were looked up in vain wait for the others of their batch."""
+
+SENT_MAX = 2
+
+KEPT = timedelta(days=1)
+"""A record that a crash left behind is of no use any more after this."""
+
+Found = tuple[dict[str, Any], str | None]
+"""An object in its new form, and the `intuit_tid`."""
+
+
+class Client(Protocol):
+    """QuickBooks, as `agents.quickbooks_client` offers it."""
+
+    async def write(self, realm: str, entity: str, body: bytes, *, requestid: str) -> Found: ...
+    async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]: ...
+
+
+class Alone(Exception):
+    """The batch is not repeated: each write of it that is still missing goes by itself."""
+
+
+class Nobody(Exception):
+    """All that were to travel have left the queue."""
+
+
+@dataclass(eq=False)
+class _Write:
+    """One create, and the answer that its command waits for."""
+
+    entity: str
+    body: bytes
+    requestid: str
+    answer: "asyncio.Future[Found]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, problem: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(problem)
+
+    def succeed(self, found: Found) -> None:
+        if not self.answer.done():
+            self.answer.set_result(found)
+
+
+@dataclass(eq=False)
+class _Journey:
+    """A batch on its way. `writes` is empty until its turn has come."""
+
+    realm: str
+    sent: int = 0
+    writes: list[_Write] = field(default_factory=list)
+    left_at: float = 0.0
+
+    @property
+    def requestid(self) -> str:
+        """The same writes in the same order have the same id for ever."""
+        identity = "\n".join((self.realm, *(write.requestid for write in self.writes)))
+        return hashlib.sha256(identity.encode()).hexdigest()[:REQUESTID_CHARACTERS]
+
+    @property
+    def key(self) -> str:
+        return f"{self.realm}/{self.requestid}"
+
+    @property
+    def body(self) -> bytes:
+        items = [
+            {"bId": str(number), "operation": "create", write.entity: orjson.Fragment(write.body)}
+            for number, write in enumerate(self.writes, 1)
+        ]
+        return orjson.dumps({"BatchItemRequest": items})
+
+
+@dataclass(eq=False)
+class _Doubt:
+    """A batch without an answer: `over` is set when QuickBooks can no longer be at it; `back` are those not found."""
+
+    batch: Batch
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    all_back: asyncio.Event = field(default_factory=asyncio.Event)
+    back: dict[str, _Write] = field(default_factory=dict)
+
+
+class Batches:
+    """`rows` is the table of batches without an answer, by `realm/requestid`.
+
+    `record` stores a row, and returns when the broker has confirmed it. Below 2, `size_max` turns batches off; those that
+    were recorded before are still seen to their end.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        rows: MutableMapping[str, Batch],
+        record: Callable[[str, Batch], Awaitable[None]],
+        *,
+        size_max: int,
+        wait_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._rows = rows
+        self._record = record
+        self._size_max = size_max
+        self._wait_seconds = wait_seconds
+        self._now = now
+        self._pending: defaultdict[str, dict[str, _Write]] = defaultdict(dict)
+        self._gathering: defaultdict[str, set[_Journey]] = defaultdict(set)
+        self._doubts: dict[str, _Doubt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def create(self, realm: str, entity: str, body: bytes, *, requestid: str, first: bool) -> Found:
+        """POST a new object; `first` says that this write was never sent before. Raises its own Failure.
+
+        One that is not the first try was looked up after `over`, and is not in the books.
+        """
+        write = _Write(entity, body, requestid)
+        recorded = self._recorded(realm, requestid)
+        if first and self._size_max > 1:
+            return await self._together(realm, write)
+        if recorded is not None:
+            with suppress(Alone):
+                return await self._again(recorded, write)
+        return await self._client.write(realm, entity, body, requestid=requestid)
+
+    async def over(self, realm: str, requestid: str) -> None:
+        """Returns when no batch that may hold this write can be carried out any more: what is not there now is not."""
+        recorded = self._recorded(realm, requestid)
+        if recorded is not None:
+            await self._doubt(recorded, asyncio.get_running_loop().time()).over.wait()
+
+    def _recorded(self, realm: str, requestid: str) -> Batch | None:
+        return next((row for row in self._rows.values() if row.realm == realm and requestid in row.writes), None)
+
+    # Gathering
+
+    async def _together(self, realm: str, write: _Write) -> Found:
+        self._pending[realm][write.requestid] = write
+        self._gather(realm)
+        try:
+            return await write.answer
+        finally:
+            self._pending[realm].pop(write.requestid, None)
+
+    def _gather(self, realm: str) -> None:
+        """As many batches wait for their turn as the pending writes fill."""
+        if len(self._pending[realm]) > len(self._gathering[realm]) * self._size_max:
+            journey = _Journey(realm)
+            self._gathering[realm].add(journey)
+            self._start(self._gathered(journey))
+
+    async def _gathered(self, journey: _Journey) -> None:
+        """Wait a moment for company, and leave. A write that stays without is sent by itself: batches are metered."""
+        await asyncio.sleep(self._wait_seconds)
+        if len(self._pending[journey.realm]) < 2:
+            for write in self._take(journey):
+                await self._alone(journey.realm, write)
+            return
+        await self._travel(journey)
+
+    def _take(self, journey: _Journey) -> list[_Write]:
+        """The pending writes that came first, as many as a batch holds. What else is pending travels with the next."""
+        pending, taken, space = self._pending[journey.realm], [], BODY_BYTES_MAX
+        self._gathering[journey.realm].discard(journey)
+        while pending and len(taken) < self._size_max:
+            write = next(iter(pending.values()))
+            space -= len(write.body)
+            if taken and space < 0:
+                break
+            taken.append(pending.pop(write.requestid))
+        self._gather(journey.realm)
+        return taken
+
+    async def _alone(self, realm: str, write: _Write) -> None:
+        try:
+            write.succeed(await self._client.write(realm, write.entity, write.body, requestid=write.requestid))
+        except BaseException as problem:
+            write.fail(problem)
+            if not isinstance(problem, Failure):
+                raise
+
+    # The way there and back
+
+    async def _travel(self, journey: _Journey) -> None:
+        """One batch, and for each of its writes what became of it."""
+
+        async def content() -> tuple[str | None, bytes | None]:
+            await self._depart(journey)
+            return journey.requestid, journey.body
+
+        try:
+            answers, tid = await self._client.batch(journey.realm, content)
+        except Nobody:
+            return
+        except (Doubtful, DuplicateRequest) as failure:
+            self._doubt(self._rows[journey.key], journey.left_at)
+            self._fail(journey.writes, failure)
+        except (Wait, TokenRefused, CompanyUnavailable) as failure:
+            self._rows.pop(journey.key, None)
+            self._fail(journey.writes or self._take(journey), failure)
+        except Failure:
+            # The batch as such was refused, as too large for example: its writes did nothing to deserve it.
+            self._rows.pop(journey.key, None)
+            await asyncio.gather(*(self._alone(journey.realm, write) for write in journey.writes))
+        except BaseException as problem:
+            self._fail(journey.writes or self._take(journey), problem)
+            raise
+        else:
+            self._rows.pop(journey.key, None)
+            _hand_out(journey.writes, answers, tid)
+
+    async def _depart(self, journey: _Journey) -> None:
+        """Record what travels. Called a second time, after a token was refreshed, it is the same that travels."""
+        if not journey.writes:
+            journey.writes = self._take(journey)
+            if not journey.writes:
+                raise Nobody
+        if not journey.left_at:
+            self._forget_leftovers(journey.realm)
+            journey.sent += 1
+            writes = tuple(write.requestid for write in journey.writes)
+            row = Batch(
+                realm=journey.realm, requestid=journey.requestid, writes=writes, sent=journey.sent, at=self._now()
+            )
+            await self._record(journey.key, row)
+        journey.left_at = asyncio.get_running_loop().time()
+
+    def _forget_leftovers(self, realm: str) -> None:
+        old = [key for key, row in self._rows.items() if row.realm == realm and row.at + KEPT < self._now()]
+        for key in old:
+            if key not in self._doubts:
+                del self._rows[key]
+
+    def _fail(self, writes: Iterable[_Write], problem: BaseException) -> None:
+        for write in writes:
+            write.fail(problem)
+
+    # Without an answer
+
+    def _doubt(self, batch: Batch, left_at: float) -> _Doubt:
+        """The doubt about a recorded batch; of one that another life of the worker sent, it begins now."""
+        key = f"{batch.realm}/{batch.requestid}"
+        if key not in self._doubts:
+            self._doubts[key] = _Doubt(batch)
+            self._start(self._resolve(key, self._doubts[key], left_at))
+        return self._doubts[key]
+
+    async def _resolve(self, key: str, doubt: _Doubt, left_at: float) -> None:
+        """Let its writes be looked up when it is over; send it again if all of them come back."""
+        await asyncio.sleep(left_at + OVER_SECONDS - asyncio.get_running_loop().time())
+        doubt.over.set()
+        if doubt.batch.sent < SENT_MAX:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_SECONDS_MAX):
+                    await doubt.all_back.wait()
+        del self._doubts[key]
+        if doubt.all_back.is_set():
+            writes = [doubt.back[requestid] for requestid in doubt.batch.writes]
+            await self._travel(_Journey(doubt.batch.realm, doubt.batch.sent, writes))
+            return
+        self._rows.pop(key, None)
+        self._fail(doubt.back.values(), Alone())
+
+    async def _again(self, batch: Batch, write: _Write) -> Found:
+        """A write that was looked up in vain, with the others of its batch. Raises Alone when they do not all come."""
+        doubt = self._doubts.get(f"{batch.realm}/{batch.requestid}")
+        if doubt is None or not doubt.over.is_set():
+            raise Doubtful("this write may have left in a batch whose answer nobody knows")
+        doubt.back[write.requestid] = write
+        if len(doubt.back) == len(batch.writes):
+            doubt.all_back.set()
+        try:
+            return await write.answer
+        finally:
+            doubt.back.pop(write.requestid, None)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        # The task inherits the context of the command that starts it, and with it the partition of Faust's tables.
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _hand_out(writes: list[_Write], answers: list[dict[str, Any]], tid: str | None) -> None:
+    """To each write its own answer, by bId: their order is not promised."""
+    by_bid = {str(answer.get("bId")): answer for answer in answers}
+    for number, write in enumerate(writes, 1):
+        answer = by_bid.get(str(number), {})
+        found, failure = answer.get(write.entity), item_failure(answer)
+        if failure is not None:
+            write.fail(failure)
+        elif isinstance(found, dict) and found.get("Id"):
+            write.succeed((found, tid))
+        else:
+            write.fail(Doubtful(f"QuickBooks' answer to a batch holds no {write.entity} with an Id for this write"))
