@@ -108,10 +108,11 @@ class Delivery(Generic[T]):
         self._claims = claims
         self._publish = publish
         self._slots = asyncio.Semaphore(in_flight_max)
-        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool]]] = asyncio.Queue()
+        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool], int]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._last: dict[Hashable, asyncio.Task[bool]] = {}
         self._dead_letters_in_a_row_max = dead_letters_in_a_row_max
+        self._generation = 0
 
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Handle events until they end, or until something breaks that is no record's fault."""
@@ -129,12 +130,17 @@ class Delivery(Generic[T]):
             await _cancelled(self._tasks)
 
     async def drain(self, timeout_seconds: float) -> bool:
-        """Wait until nothing is in flight; False when that takes longer than the bound."""
+        """Before partitions go to another worker: wait until nothing is in flight; what takes longer is given up.
+
+        It stays unacknowledged, and the next owner does it again as after a crash. False when anything was given up.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._in_flight.join()
-            return True
-        return False
+        given_up = set(self._tasks)
+        self._generation += 1
+        await _cancelled(given_up)
+        return not given_up
 
     async def _read(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
@@ -142,7 +148,11 @@ class Delivery(Generic[T]):
 
     async def start(self, event: Event) -> None:
         """Begin to handle one event; waits while too many are in flight."""
+        generation = self._generation
         await self._slots.acquire()
+        if generation != self._generation:
+            self._slots.release()
+            return  # its partition was given away while it waited: whoever has it now reads it again
         record, why = self._decoded(event)
         claims = Claims() if why is not None else self._claims(record)  # type: ignore[arg-type]
         before = {self._last[resource] for resource in claims.establishes | claims.uses if resource in self._last}
@@ -152,7 +162,7 @@ class Delivery(Generic[T]):
             self._last[resource] = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._forget(claims.establishes, done))
-        self._in_flight.put_nowait((event, task))
+        self._in_flight.put_nowait((event, task, generation))
 
     def _decoded(self, event: Event) -> tuple[T | None, Exception | None]:
         try:
@@ -186,12 +196,14 @@ class Delivery(Generic[T]):
     async def _acknowledge_in_order(self) -> None:
         dead_letters = 0
         while True:
-            event, task = await self._in_flight.get()
-            handled = await task
-            event.ack()
+            event, task, generation = await self._in_flight.get()
+            await asyncio.wait({task})
+            if generation == self._generation:  # else an ack could commit past one given up
+                handled = task.result()
+                event.ack()
+                dead_letters = 0 if handled else dead_letters + 1
             self._in_flight.task_done()
             self._slots.release()
-            dead_letters = 0 if handled else dead_letters + 1
             if dead_letters >= self._dead_letters_in_a_row_max:
                 raise TooManyDeadLetters(
                     f"agent {self.name}: {dead_letters} dead letters in a row, the last at {event.at}; their reasons "
