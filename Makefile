@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test clients properties fuzz check format kafka chaos bench requirements clean
+.PHONY: help demo test clients properties fuzz check format kafka chaos chaos-processes compare bench requirements clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
 
 demo: $(VENV)/.runtime  ## Watch invoices travel the whole way; ARGS="--invoices 200 --exit" passes arguments
 	@$(BIN)/metronome-qbo demo $(ARGS)
@@ -35,6 +35,13 @@ kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars
 
 chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; SEED=123 repeats one, BUGS=1 plants bugs to be caught
 	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)))
+
+chaos-processes: $(VENV)/.dev  ## Kill real processes at random on real Kafka; SECONDS=300 INVOICES=2000 SEED=1
+	@CHAOS_SECONDS=$(or $(SECONDS),300) CHAOS_INVOICES=$(or $(INVOICES),2000) CHAOS_SEED=$(or $(SEED),1) REQUIRE_KAFKA=1 \
+		$(BIN)/python -m pytest tests/pipeline/test_chaos_processes.py -q -s $(ARGS)
+
+compare: $(VENV)/.dev  ## Two public libraries and this project under the same faults, as docs/comparison.md
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-quickbooks
 	@$(BIN)/python -m benchmarks.translate

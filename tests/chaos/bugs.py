@@ -1,0 +1,200 @@
+"""Bugs planted around the product, one at a time, to see the simulation catch them: the proof that it can fail.
+
+Each swaps one function of ours, or one of the harness's wiring, while its runs last. The product knows nothing of it.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from agents import amounts, customers, documents, post, quickbooks_client, quickbooks_faults, translate
+from agents.connections import Connections
+from agents.delivery import Claims, Delivery, Event
+from agents.failures import Doubtful, Refused
+from agents.limits import Pacer
+from agents.quickbooks_client import QuickBooksClient
+from models.events import ConnectionChanged
+from models.ledger import LedgerEntry, move
+from models.money import EXACT, Unit
+
+from .log import Stored
+from .tables import Table
+from .worker import Worker
+
+Swap = tuple[Any, str, Any]
+SEEDS_MAX = 300
+"""Each bug must be caught within so many seeds."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What was done wrong, in a few words, and where."""
+
+    name: str
+    swaps: tuple[Swap, ...]
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, name, wrong in self.swaps:
+                stack.callback(setattr, owner, name, owner.__dict__[name])
+                setattr(owner, name, wrong)
+            yield
+
+
+# The attempt
+
+
+async def _attempt_not_recorded(entry: LedgerEntry, attempt: Any, sink: Any) -> LedgerEntry:
+    return move(entry, "attempting", attempt=attempt, attempts=entry.attempts + 1, kind=attempt.kind)
+
+
+async def _attempt_not_awaited(self: Worker, key: str, entry: LedgerEntry) -> None:
+    self.invoices[key] = entry
+
+
+def _other_requestid(*_: Any) -> str:
+    return uuid.uuid4().hex
+
+
+async def _no_look_up(entry: LedgerEntry, *_: Any) -> LedgerEntry:
+    settled: LedgerEntry = entry.replace(attempt=None)
+    return settled
+
+
+# The books
+
+
+def _any_document_is_ours(found: dict[str, Any], invoice_id: str) -> bool:
+    return True
+
+
+def _any_customer_of_that_name(entries: list[dict[str, Any]], **_: Any) -> dict[str, Any] | None:
+    return entries[0] if entries else None
+
+
+def _no_claims(command: Any) -> Claims:
+    return Claims()
+
+
+# The answers
+
+_read = quickbooks_faults.read
+_written = QuickBooksClient.write
+
+
+def _5xx_means_refused(answer: Any) -> dict[str, Any]:
+    if answer.status >= 500:
+        raise Refused(f"QuickBooks answered {answer.status}")
+    return _read(answer)
+
+
+async def _lost_means_done(self: QuickBooksClient, realm: str, entity: str, body: bytes, **more: Any) -> Any:
+    try:
+        return await _written(self, realm, entity, body, **more)
+    except Doubtful:
+        return {"Id": "1", "SyncToken": "0"}, None
+
+
+async def _lost_means_refused(self: QuickBooksClient, realm: str, entity: str, body: bytes, **more: Any) -> Any:
+    try:
+        return await _written(self, realm, entity, body, **more)
+    except Doubtful as failure:
+        raise Refused(str(failure)) from None
+
+
+async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
+    outcomes = await _handled(delivered, sink=sink)
+    return [outcome for outcome in outcomes if outcome.result not in ("uncertain", "parked")]  # type: ignore[attr-defined]
+
+
+_handled = post.post
+
+
+# The limits
+
+
+def _no_wait_after_429(self: Pacer, realm: str) -> None:
+    return None
+
+
+async def _no_pace(self: Pacer, company: Any) -> None:
+    return None
+
+
+# Delivery
+
+_started = Delivery.start
+
+
+async def _acknowledged_first(self: Delivery[Any], event: Event) -> None:
+    event.ack()
+    await _started(self, event)
+
+
+async def _sent_and_forgotten(self: Worker, records: Sequence[Any]) -> None:
+    for record in records:
+        self._send(record)
+
+
+async def _tables_not_awaited(self: Worker, records: Sequence[Any]) -> None:
+    await self.publish(records)
+
+
+def _all_but_the_last(records: list[Stored]) -> list[Stored]:
+    return records[:-2]
+
+
+# Tokens
+
+
+async def _token_not_recorded(self: Worker, change: ConnectionChanged) -> None:
+    self.tokens._rows[change.realm] = change.model_dump_json(exclude_none=True).encode()
+
+
+async def _refreshed_by_all(self: Connections, realm: str) -> str:
+    connection = self._connection(realm)
+    if not self._is_fresh(connection):
+        connection = await self._refreshed(connection)
+    return self._access_token_of(connection)
+
+
+# Money
+
+
+def _half_even(amount: Decimal, step: Decimal) -> Decimal:
+    return amount.quantize(step, rounding=ROUND_HALF_EVEN, context=EXACT)
+
+
+def _by_float(self: Unit, amount: Decimal) -> Decimal:
+    return Decimal(float(amount) / self.per_major)
+
+
+BUGS: tuple[Bug, ...] = (
+    Bug("the attempt is not recorded", ((documents, "_record_attempt", _attempt_not_recorded),)),
+    Bug("the attempt's record is not awaited", ((Worker, "record_attempt", _attempt_not_awaited),)),
+    Bug("a retry has another requestid", ((documents, "requestid", _other_requestid),)),
+    Bug("no look-up after a doubtful answer", ((documents, "settle", _no_look_up),)),
+    Bug("an equal DocNumber is enough", ((documents, "is_ours", _any_document_is_ours),)),
+    Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
+    Bug("claims are forgotten", ((post, "claims", _no_claims),)),
+    Bug("5xx is taken as a refusal", ((quickbooks_client, "read", _5xx_means_refused),)),
+    Bug("a lost answer is taken as success", ((QuickBooksClient, "write", _lost_means_done),)),
+    Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
+    Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
+    Bug("429 is ignored", ((Pacer, "throttled", _no_wait_after_429),)),
+    Bug("requests are not paced", ((Pacer, "_wait", _no_pace),)),
+    Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
+    Bug("records are sent and not awaited", ((Worker, "publish", _sent_and_forgotten),)),
+    Bug("tables are not awaited", ((Worker, "publish_with_tables", _tables_not_awaited),)),
+    Bug("recovery misses the last records", ((Table, "recorded", staticmethod(_all_but_the_last)),)),
+    Bug("a refreshed token is not recorded", ((Worker, "record_connection", _token_not_recorded),)),
+    Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),
+    Bug(
+        "halves are rounded to even", ((translate, "round_half_up", _half_even), (amounts, "round_half_up", _half_even))
+    ),
+    Bug("money is a float", ((Unit, "major", _by_float),)),
+)

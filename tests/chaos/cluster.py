@@ -1,0 +1,128 @@
+"""Two workers and who owns which partitions: rebalances, kills and restarts, as a Kafka consumer group has them."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from .loop import VirtualLoop
+from .worker import Installation, Worker
+
+WORKERS = 2
+NOTICED_SECONDS_MAX = 60.0
+"""A worker that was killed holds its partitions until its session times out."""
+RESTART_SECONDS = (5.0, 90.0)
+UNAWARE_SECONDS_MAX = 15.0
+"""A worker that its group has given up learns of it with its next heartbeat; until then it goes on."""
+
+
+class Cluster:
+    """`owner_changes` says when partitions moved, or a worker died: since then nobody knows what is in flight."""
+
+    def __init__(self, installation: Installation, dice: Random) -> None:
+        self.members: list[Worker | None] = [None] * WORKERS
+        self.owner_changes: list[float] = []
+        self.kills: list[tuple[float, str]] = []
+        self._lost: list[Worker] = []
+        self._graves: list[Worker] = []  # kept, or the garbage collector would run what a killed worker never ran
+        self._at = installation
+        self._dice = dice
+        self._loop: VirtualLoop = installation.loop
+        self._lives = 0
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def start(self) -> None:
+        for slot in range(WORKERS):
+            self._new_life(slot)
+        await self.rebalance()
+
+    @property
+    def alive(self) -> list[Worker]:
+        return [member for member in self.members if member is not None and member.alive]
+
+    @property
+    def settled(self) -> bool:
+        return self._waiting == 0 and len(self.alive) == WORKERS and all(member.idle for member in self.alive)
+
+    def kill(self, slot: int) -> None:
+        worker = self.members[slot]
+        if worker is None or not worker.alive:
+            return
+        self._at.note(worker.name, "killed")
+        worker.kill()
+        self._buried(worker)
+
+    def kill_by_name(self, name: str) -> None:
+        for slot, worker in enumerate(self.members):
+            if worker is not None and worker.name == name:
+                self.kill(slot)
+
+    def _buried(self, worker: Worker) -> None:
+        slot = self.members.index(worker)
+        self.members[slot] = None
+        self._graves.append(worker)
+        now = self._loop.time()
+        self.owner_changes.append(now)
+        self.kills.append((now, worker.name))
+        self._after(self._dice.uniform(1.0, NOTICED_SECONDS_MAX), lambda: None)
+        self._after(self._dice.uniform(*RESTART_SECONDS), lambda: self._new_life(slot))
+
+    def lose(self, slot: int) -> None:
+        """The group gives a live worker up: another one has its partitions while it goes on with what it had begun."""
+        worker = self.members[slot]
+        if worker is None or not worker.alive or worker in self._lost:
+            return
+        self._at.note(worker.name, "given up by its group")
+        self._lost.append(worker)
+        worker.expel()
+        self._after(0.0, lambda: None)
+        self._after(self._dice.uniform(0.1, UNAWARE_SECONDS_MAX), lambda: self._lost.remove(worker))
+
+    def rebalance_soon(self) -> None:
+        self._after(0.0, lambda: None)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        self._waiting += 1
+
+        async def go() -> None:
+            await asyncio.sleep(seconds)
+            act()
+            await self.rebalance()
+            self._waiting -= 1
+
+        self._loop.create_task(go())
+
+    def _new_life(self, slot: int) -> None:
+        self._lives += 1
+        self.members[slot] = Worker(f"w{slot}.{self._lives}", self._at, self._crashed)
+
+    def _crashed(self, worker: Worker) -> None:
+        worker.kill()
+        self._buried(worker)
+
+    async def rebalance(self) -> None:
+        """All partitions are taken from all, what is in flight gets its time, and all are given out anew."""
+        async with self._turn:
+            members = [member for member in self.alive if member not in self._lost]
+            for member in members:
+                member.pause()
+            draining = [asyncio.create_task(member.drain()) for member in members]
+            while not all(task.done() or not member.alive for task, member in zip(draining, members, strict=True)):
+                await asyncio.sleep(0.1)
+            for member in members:
+                if member.alive:
+                    member.leave()
+            self.owner_changes.append(self._loop.time())
+            if owners := [member for member in members if member.alive and member not in self._lost]:
+                self._give_out(owners)
+
+    def _give_out(self, owners: list[Worker]) -> None:
+        companies: list[list[int]] = [[] for _ in owners]
+        webhooks: list[list[int]] = [[] for _ in owners]
+        for partition in range(self._at.company_partitions):
+            companies[self._dice.randrange(len(owners))].append(partition)
+        for partition in range(self._at.webhook_partitions):
+            webhooks[self._dice.randrange(len(owners))].append(partition)
+        for owner, ours, notices in zip(owners, companies, webhooks, strict=True):
+            self._at.note(owner.name, "owns", f"companies {ours}, webhooks {notices}")
+            owner.join(ours, notices)

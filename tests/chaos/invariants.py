@@ -1,0 +1,283 @@
+"""What must hold when a run is over, read from the books, from Metronome and from the log; nothing of ours is asked.
+
+The four counts of `make chaos` are duplicates, lost, cents off and limits broken; every other broken promise counts
+as `other` and fails the run as well.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from agents.delivery import ERROR_HEADER
+from models.commands import COMMANDS, subject_of
+from models.events import ConnectionChanged, InvoiceEnriched
+from models.ledger import LedgerEntry
+from models.outcomes import Outcome
+from stream.encryption import TokenCipher
+
+from .people import BY_HAND
+from .tables import TOMBSTONE, changelog
+from .worker import COMMANDS_TOPIC, CONNECTIONS, DEADLETTERS, INVOICES, OUTCOMES, WEBHOOKS
+from .world import World
+
+Count = Literal["duplicates", "lost", "cents off", "limits broken", "other"]
+COUNTS: tuple[Count, ...] = ("duplicates", "lost", "cents off", "limits broken")
+
+IDENTITY = re.compile(r"(?P<voided>Voided - )?Metronome invoice (?P<invoice_id>\S+)")
+CENT = Decimal("0.01")
+WINDOW_SECONDS = 61.0
+"""A new owner does not know what the former one sent within the minute."""
+UNRECORDED_SECONDS = 5.0
+"""A worker that dies so soon after a refresh may not have recorded it."""
+OUTSIDE = ("Wait", "Doubtful", "TokenRefused")
+"""Failures of Metronome that may outlast the patience of `enrich`, and so end in a dead letter."""
+
+Json = dict[str, Any]
+Row = TypeVar("Row", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An invariant that does not hold, and the invoice or company whose trace tells why."""
+
+    count: Count
+    invariant: str
+    about: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.about}: {self.found}"
+
+
+@dataclass(frozen=True)
+class Document:
+    realm: str
+    kind: str
+    body: Json
+    voided: bool
+
+
+def broken(world: World) -> list[Broken]:
+    """Everything that is wrong with this world."""
+    documents = _documents(world)
+    checks = (
+        _once(world, documents),
+        _orphans(world, documents),
+        _ledger(world, documents),
+        _customers(world, documents),
+        _outcomes(world),
+        _events(world),
+        _limits(world),
+        _requestids(world),
+        _connections(world),
+        _secrets(world),
+        _quiet(world),
+    )
+    return [each for check in checks for each in check]
+
+
+def _quiet(world: World) -> Iterator[Broken]:
+    if world.never_quiet:
+        yield Broken("other", "the run becomes quiet", f"seed {world.seed}", "it never did")
+
+
+def _documents(world: World) -> dict[str, list[Document]]:
+    """All documents by the invoice that their note names; `""` for those that name none."""
+    found: dict[str, list[Document]] = defaultdict(list)
+    for realm, books in world.quickbooks.books.items():
+        for kind in ("Invoice", "CreditMemo"):
+            for body in books.objects[kind].values():
+                named = IDENTITY.fullmatch(str(body.get("PrivateNote", "")).partition("\n")[0])
+                if named is not None:
+                    document = Document(realm, kind, body, voided=named["voided"] is not None)
+                    found[named["invoice_id"]].append(document)
+                elif body.get("PrivateNote") != BY_HAND:
+                    found[""].append(Document(realm, kind, body, voided=False))
+    return found
+
+
+def _once(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
+    """Every finalized billable invoice stands exactly once in its company's books, to the cent."""
+    for invoice_id, invoice in world.metronome.invoices.items():
+        live = [each for each in documents[invoice_id] if not each.voided]
+        wanted = invoice["status"] == "FINALIZED" and invoice["billable_status"] == "billable"
+        ids = ", ".join(f"{each.kind} {each.body['Id']}" for each in documents[invoice_id])
+        if len(documents[invoice_id]) > 1:
+            yield Broken("duplicates", "an invoice stands once in the books", invoice_id, f"{ids} in the books")
+        elif live and not wanted:
+            yield Broken("other", "only finalized billable invoices stand in the books", invoice_id, ids)
+        elif not live and wanted:
+            yield Broken("lost", "every finalized billable invoice is in the books", invoice_id, ids or "nothing")
+        elif live:
+            yield from _exact(invoice, live[0], world.plot.realm_of_customer[invoice["customer_id"]])
+
+
+def _exact(invoice: Json, document: Document, realm: str) -> Iterator[Broken]:
+    unit: str = invoice["credit_type"]["name"]
+    per_major, currency = (100, unit.removesuffix(" (cents)")) if unit.endswith(" (cents)") else (1, unit)
+    total = (Decimal(invoice["total"]) / per_major).quantize(CENT, ROUND_HALF_UP)
+    signed = Decimal(document.body["TotalAmt"]) * (-1 if document.kind == "CreditMemo" else 1)
+    if signed != total or document.body["CurrencyRef"]["value"] != currency:
+        found = f"{signed} {document.body['CurrencyRef']['value']} in the books, {total} {currency} in Metronome"
+        yield Broken("cents off", "totals agree to the cent", invoice["id"], found)
+    if document.realm != realm:
+        yield Broken("other", "an invoice is in its own company's books", invoice["id"], document.realm)
+
+
+def _orphans(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
+    for invoice_id, found in documents.items():
+        if invoice_id not in world.metronome.invoices:
+            for each in found:
+                yield Broken("other", "no orphan document", invoice_id or each.realm, f"{each.kind} {each.body['Id']}")
+
+
+def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
+    """The table folded from its changelog says of each invoice what the books say."""
+    entries = {entry.invoice_id: entry for entry in _rows(world, "invoices", LedgerEntry)}
+    for invoice_id, found in documents.items():
+        if invoice_id not in world.metronome.invoices or len(found) != 1:
+            continue
+        [document] = found
+        entry = entries.get(invoice_id)
+        if entry is None:
+            yield Broken("other", "the ledger equals the books", invoice_id, "the ledger does not know it")
+            continue
+        ours = (entry.qbo_id, entry.sync_token, entry.total, entry.currency, entry.state == "voided", entry.attempt)
+        body = document.body
+        theirs = (body["Id"], body["SyncToken"], Decimal(body["TotalAmt"]), body["CurrencyRef"]["value"])
+        if ours != (*theirs, document.voided, None):
+            says = f"the ledger says {entry.state} {ours}, the books {(*theirs, document.voided)}"
+            yield Broken("other", "the ledger equals the books", invoice_id, says)
+    for invoice_id, entry in entries.items():
+        if entry.in_books and not documents.get(invoice_id):
+            yield Broken("other", "the ledger equals the books", invoice_id, f"{entry.state}, but not in the books")
+
+
+def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
+    """A Metronome customer is one QuickBooks customer in its currency, no two are the same, none is made twice."""
+    ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    owners: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for invoice_id, found in documents.items():
+        invoice = world.metronome.invoices.get(invoice_id)
+        for each in found if invoice is not None else ():
+            assert invoice is not None
+            qbo_id = each.body["CustomerRef"]["value"]
+            ids[each.realm, invoice["customer_id"], each.body["CurrencyRef"]["value"]].add(qbo_id)
+            owners[each.realm, qbo_id].add(invoice["customer_id"])
+    for (realm, customer_id, _), billed in ids.items():
+        if len(billed) > 1:
+            yield Broken("other", "a customer is one customer in QuickBooks", f"{realm} {customer_id}", str(billed))
+    for (realm, qbo_id), customers in owners.items():
+        if len(customers) > 1:
+            yield Broken("other", "no two customers are one in QuickBooks", f"{realm} {qbo_id}", str(customers))
+    for realm, books in world.quickbooks.books.items():
+        for kind, name in (("Customer", "DisplayName"), ("Item", "Name")):
+            counted = Counter(str(entry[name]).casefold() for entry in books.objects[kind].values())
+            for twice in (each for each, count in counted.items() if count > 1):
+                yield Broken("duplicates", "customers and items are created once", realm, f"{kind} {twice}")
+
+
+def _outcomes(world: World) -> Iterator[Broken]:
+    """Each command has an outcome, and all outcomes of an invoice speak of one document."""
+    told: dict[str, list[Outcome]] = defaultdict(list)
+    ids: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for _, stored in world.log.records(OUTCOMES):
+        outcome = Outcome.model_validate_json(stored.value)
+        told[str(outcome.command)].append(outcome)
+        if outcome.qbo_id is not None and outcome.subject.startswith("invoice/"):
+            ids[outcome.realm, outcome.subject].add(outcome.qbo_id)
+    for at, stored in world.log.records(COMMANDS_TOPIC):
+        if not told[str(at)]:
+            subject = subject_of(COMMANDS.validate_json(stored.value))
+            yield Broken("lost", "each command has an outcome", subject.partition("/")[2], f"{subject} {at} has none")
+    for (_, subject), named in ids.items():
+        if len(named) > 1:
+            says = f"documents {sorted(named)}"
+            yield Broken("other", "the outcomes of an invoice agree", subject.partition("/")[2], says)
+
+
+def _events(world: World) -> Iterator[Broken]:
+    """Each webhook became facts or a dead letter, all facts became commands, and no handler broke."""
+    facts = [(at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(INVOICES)]
+    done = {str(enriched.webhook) for _, enriched in facts}
+    for _, stored in world.log.records(DEADLETTERS):
+        said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
+        done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
+        if said["topic"] != WEBHOOKS or said["exception.class.name"] not in OUTSIDE:
+            found = f"{said['exception.class.name']}: {said['exception.message']}"
+            yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
+    for at, stored in world.log.records(WEBHOOKS):
+        if str(at) not in done:
+            yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
+    decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(COMMANDS_TOPIC)}
+    for at, enriched in facts:
+        if str(at) not in decided:
+            yield Broken("lost", "all facts become commands", enriched.invoice_id, str(at))
+
+
+def _limits(world: World) -> Iterator[Broken]:
+    """QuickBooks never says 429 by itself, and a company that did is left alone for its minute."""
+    for seconds, realm in world.network.throttled:
+        if not any(0 <= seconds - change <= WINDOW_SECONDS for change in world.cluster.owner_changes):
+            yield Broken("limits broken", "QuickBooks' limits are kept", realm, f"429 after {seconds:.3f} s")
+    for seconds, realm in world.network.impatient:
+        yield Broken("limits broken", "a company rests after a 429", realm, f"asked after {seconds:.3f} s")
+
+
+def _requestids(world: World) -> Iterator[Broken]:
+    for seconds, realm in world.network.renamed:
+        yield Broken("other", "a repeated write keeps its requestid", realm, f"not after {seconds:.3f} s")
+
+
+def _connections(world: World) -> Iterator[Broken]:
+    """One refresh at a time; a company needs a person only when the answer with its new token was lost."""
+    for seconds, worker in world.network.raced:
+        yield Broken("other", "one refresh at a time", worker, f"two after {seconds:.3f} s")
+    cipher = TokenCipher([world.installation.key])
+    for at, stored in world.log.records(CONNECTIONS):
+        change = ConnectionChanged.model_validate_json(stored.value)
+        if change.state == "reconnect needed" and not _was_lost(world, cipher.decrypt(change.refresh_token or "")):
+            yield Broken("other", "no refresh token is lost by us", change.realm, str(at))
+
+
+def _was_lost(world: World, refused: str) -> bool:
+    """Whether any newer token of the same consent was lost on its way, or with a worker that died on receiving it."""
+    [family] = [
+        {grant.refresh_token, *grant.former}
+        for grants in world.people.grants.values()
+        for grant in grants
+        if refused in (grant.refresh_token, *grant.former)
+    ]
+    if any(world.network.token_answers_lost[token] for token in family):
+        return True
+    return any(
+        token in family and 0 <= killed - refreshed <= UNRECORDED_SECONDS and dead == worker
+        for refreshed, worker, token in world.network.refreshed
+        for killed, dead in world.cluster.kills
+    )
+
+
+def _secrets(world: World) -> Iterator[Broken]:
+    secrets = {*world.installation.client[1:], world.installation.metronome_token}
+    secrets.add(world.installation.key.get_secret_value())
+    for grant in (grant for grants in world.people.grants.values() for grant in grants):
+        secrets |= {grant.refresh_token, *grant.former, *grant.access_tokens}
+    everything = b"\n".join(
+        b"\n".join((stored.key or b"", stored.value, *stored.headers.values()))
+        for records in world.log.partitions.values()
+        for stored in records
+    )
+    for secret in sorted(secrets):
+        if secret.encode() in everything:
+            yield Broken("other", "no secret lies in the log", f"seed {world.seed}", f"{secret[:12]}…")
+
+
+def _rows(world: World, table: str, model: type[Row]) -> list[Row]:
+    """The rows of a table, folded from its changelog."""
+    newest = {stored.key: stored.value for _, stored in world.log.records(changelog(table))}
+    return [model.model_validate_json(value) for value in newest.values() if value != TOMBSTONE]

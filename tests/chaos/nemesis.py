@@ -1,0 +1,134 @@
+"""What goes wrong in one run, and when: the weather of the network, kills, rebalances, clocks that jump.
+
+Each seed allows itself some kinds of trouble only: a run with every kind at once finds less than many with a few.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+
+from stream.sandbox.quickbooks.core import QuickBooksSettings
+from stream.sandbox.quickbooks.oauth import OAuthSettings
+
+from .cluster import WORKERS, Cluster
+from .loop import VirtualLoop
+from .network import FAIR, FAULTS, Network, Weather
+
+SECONDS_MIN, SECONDS_MAX = 120.0, 1500.0
+STEPS_MAX = 400
+CLOCK_JUMP_SECONDS_MAX = 600.0
+REQUESTID_MEMORIES = {"on": 86_400.0, "short": 60.0, "off": 0.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The troubles of one seed. `seconds` is how long they go on."""
+
+    seconds: float
+    weather: Weather
+    memory: str
+    refusals_remembered: bool
+    kills: int
+    kills_at_steps: int
+    kills_at_writes: int
+    rebalances: int
+    clock_jumps: int
+    redrives: int
+    lost_members: int
+    repeats: float
+    slow: float
+    shuffled: bool
+
+    def quickbooks_settings(self, per_second: int, per_minute: int) -> QuickBooksSettings:
+        return QuickBooksSettings(
+            requests_per_second_max=per_second,
+            requests_per_minute_max=per_minute,
+            requestid_seconds=REQUESTID_MEMORIES[self.memory],
+            requestid_keeps_faults=self.refusals_remembered,
+        )
+
+
+def plan_of(dice: Random) -> Plan:
+    kinds = {to: tuple(kind for kind in faults if dice.random() < 0.4) for to, faults in FAULTS.items()}
+    memory = dice.choice(("on", "on", "short", "off"))
+    return Plan(
+        seconds=dice.uniform(SECONDS_MIN, SECONDS_MAX),
+        weather=Weather(kinds, dice.choice((0.0, 0.05, 0.15, 0.3, 0.5))),
+        memory=memory,
+        refusals_remembered=memory == "on" and dice.random() < 0.5,
+        kills=dice.choice((0, 0, 1, 2)),
+        kills_at_steps=dice.choice((0, 0, 1, 2, 4)),
+        kills_at_writes=dice.choice((0, 0, 1, 3)),
+        rebalances=dice.choice((0, 0, 1, 3)),
+        clock_jumps=dice.choice((0, 0, 2)),
+        redrives=dice.choice((0, 0, 2)),
+        lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
+        repeats=dice.choice((0.0, 0.0, 0.1)),
+        slow=dice.choice((0.0, 0.0, 0.1, 0.4)),
+        shuffled=dice.random() < 0.5,
+    )
+
+
+def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random) -> OAuthSettings:
+    """A worker that does not know that its group gave it up may show an old token; should that revoke the new one,
+    only a person can help, so the two troubles do not meet."""
+    return OAuthSettings(
+        *client,
+        access_token_seconds=dice.choice((400, 900, 3600)),
+        rotate_after_seconds=dice.choice((0, 0, 86_400)),
+        reuse_revokes=dice.random() < 0.5 and not plan.lost_members,
+    )
+
+
+class Nemesis:
+    """Carries out a plan."""
+
+    def __init__(self, plan: Plan, cluster: Cluster, network: Network, loop: VirtualLoop, dice: Random) -> None:
+        self._plan = plan
+        self._cluster = cluster
+        self._network = network
+        self._loop = loop
+        self._dice = dice
+
+    async def run(self) -> None:
+        """Returns when all is fair again."""
+        plan, dice = self._plan, self._dice
+        acts = [
+            *[self._kill] * plan.kills,
+            *[self._kill_at_some_step] * plan.kills_at_steps,
+            *[self._kill_at_a_write] * plan.kills_at_writes,
+            *[self._cluster.rebalance_soon] * plan.rebalances,
+            *[self._jump] * plan.clock_jumps,
+            *[self._lose_a_member] * plan.lost_members,
+        ]
+        timed = sorted((dice.uniform(0.0, plan.seconds * dice.choice((0.1, 1.0))), n) for n in range(len(acts)))
+        self._network.weather = plan.weather
+        for at, index in timed:
+            await asyncio.sleep(max(0.0, at - self._loop.time()))
+            acts[index]()
+        await asyncio.sleep(max(0.0, plan.seconds - self._loop.time()))
+        self._network.weather = FAIR
+
+    def _kill(self) -> None:
+        self._cluster.kill(self._dice.randrange(WORKERS))
+
+    def _lose_a_member(self) -> None:
+        self._cluster.lose(self._dice.randrange(WORKERS))
+
+    def _kill_at_some_step(self) -> None:
+        self._loop.after_steps(self._dice.randint(1, STEPS_MAX), self._kill)
+
+    def _kill_at_a_write(self) -> None:
+        """Whoever writes a document next is killed before or after its answer comes, and what it told is on its way."""
+
+        def leaves(worker: str) -> None:
+            self._network.writes = lambda worker: None
+            seconds = self._dice.choice((0.0, self._dice.uniform(0.0, 0.4), self._dice.uniform(0.0, 4.0)))
+            self._loop.call_later(seconds, self._cluster.kill_by_name, worker)
+
+        self._network.writes = leaves
+
+    def _jump(self) -> None:
+        if alive := self._cluster.alive:
+            worker = self._dice.choice(alive)
+            worker.clock_offset_seconds += self._dice.uniform(-CLOCK_JUMP_SECONDS_MAX, CLOCK_JUMP_SECONDS_MAX)

@@ -1,0 +1,216 @@
+"""What people and Metronome do in a run: webhooks, voids, and in the end the repairs that our outcomes ask for."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from agents.connections import connected
+from agents.delivery import ERROR_HEADER
+from agents.enrich import RECEIVED_AT_HEADER
+from agents.oauth import Tokens
+from models.commands import SetCustomerMapping
+from models.document import doc_number
+from models.events import ConnectionChanged
+from models.outcomes import Outcome
+from models.record import Record
+from stream.encryption import TokenCipher
+from stream.sandbox import http
+from stream.sandbox.metronome.core import Metronome
+from stream.sandbox.metronome.webhooks import finalized_notice
+from stream.sandbox.quickbooks.books import add_customer
+from stream.sandbox.quickbooks.core import QuickBooks
+from stream.sandbox.quickbooks.oauth import Grant, OAuthServer
+
+from .log import partition_of
+from .worker import CONNECTIONS, DEADLETTERS, OUTCOMES, WEBHOOKS, Installation, topic_of
+
+UNFINISHED = ("parked", "uncertain")
+"""What `stream/redrive.py` does again."""
+FIRST_CUSTOMER_BY_HAND = 90_000
+BY_HAND = "written by hand"
+
+
+class People:
+    def __init__(
+        self,
+        installation: Installation,
+        metronome: Metronome,
+        quickbooks: QuickBooks,
+        oauth: OAuthServer,
+        clock: Any,
+        dice: Random,
+    ) -> None:
+        self._at = installation
+        self._metronome = metronome
+        self._quickbooks = quickbooks
+        self._oauth = oauth
+        self._clock = clock
+        self._dice = dice
+        self._by_hand = FIRST_CUSTOMER_BY_HAND
+        self.grants: dict[str, list[Grant]] = {}
+        self.reconnects = 0
+
+    # Metronome
+
+    async def bill(self, seconds: float, redrives: int) -> None:
+        """Webhooks, some twice, late or in another order; now and then a void, and its regeneration."""
+        dice = self._dice
+        async with asyncio.TaskGroup() as group:
+            for invoice_id in list(self._metronome.invoices):
+                group.create_task(self._bill(invoice_id, seconds))
+            for _ in range(redrives):
+                group.create_task(self._later(dice.uniform(0, seconds)))
+
+    async def _bill(self, invoice_id: str, seconds: float) -> None:
+        dice = self._dice
+        await asyncio.sleep(dice.choice((0.0, dice.uniform(0, seconds))))
+        self.announce(invoice_id)
+        if dice.random() < 0.3:
+            await asyncio.sleep(dice.choice((0.0, dice.uniform(0, 5), dice.uniform(0, seconds))))
+            self.announce(invoice_id)
+        invoice = self._metronome.invoices[invoice_id]
+        if invoice["total"] >= 0 and dice.random() < 0.2:
+            await asyncio.sleep(dice.choice((0.0, dice.uniform(0, seconds))))
+            self._ask("void", invoice_id)
+            self.announce(invoice_id)  # as whoever polls for voids does: Metronome sends no webhook for one
+            if dice.random() < 0.5:
+                await asyncio.sleep(dice.uniform(0, 60))
+                self.announce(self._ask("regenerate", invoice_id))
+
+    async def _later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.redrive()
+
+    def announce(self, invoice_id: str) -> None:
+        body = finalized_notice(self._metronome.invoices[invoice_id], self._clock())
+        partition = partition_of(invoice_id, self._at.webhook_partitions)
+        received = {RECEIVED_AT_HEADER: datetime.fromtimestamp(self._clock(), UTC).isoformat().encode()}
+        self._at.log.append(WEBHOOKS, partition, invoice_id.encode(), body, received)
+
+    def _ask(self, what: str, invoice_id: str) -> str:
+        body = json.dumps({"id": invoice_id}).encode()
+        headers = {"authorization": f"Bearer {self._at.metronome_token}"}
+        answer = self._metronome.answer(http.Request("POST", f"/v1/invoices/{what}", {}, headers, body))
+        assert answer.status == 200, answer
+        self._at.note("metronome", what, invoice_id)
+        return str(json.loads(answer.body)["data"]["id"])
+
+    # The companies
+
+    def connect(self, realm: str) -> None:
+        """As `metronome-qbo connect`: a new consent, published."""
+        grant = self._oauth.connect(realm)
+        self.grants.setdefault(realm, []).append(grant)
+        [access] = grant.access_tokens
+        tokens = Tokens(access, int(self._oauth.settings.access_token_seconds), grant.refresh_token, 8_726_400)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        cipher = TokenCipher([self._at.key])
+        self._publish(connected(realm, tokens, cipher, now, previous=self._connection(realm)))
+
+    def write_by_hand(self, realm: str, invoice_id: str) -> None:
+        """A person's own document, under the number that this invoice would have."""
+        [access] = self._oauth.connect(realm).access_tokens
+        line = {
+            "Amount": 1,
+            "DetailType": "SalesItemLineDetail",
+            "SalesItemLineDetail": {"ItemRef": {"value": "1"}},
+        }
+        body = {
+            "CustomerRef": {"value": "1"},
+            "DocNumber": doc_number(invoice_id),
+            "PrivateNote": BY_HAND,
+            "Line": [line],
+        }
+        headers = {"authorization": f"Bearer {access}"}
+        path = f"/v3/company/{realm}/invoice"
+        self._quickbooks.answer(
+            http.Request("POST", path, {"include": "allowduplicatedocnum"}, headers, http.dump(body))
+        )
+
+    # Repairs
+
+    def repair(self) -> bool:
+        """One round of what the outcomes ask people to do; False when there is nothing to do."""
+        done = [self._reconnect(realm) for realm in self._quickbooks.books]
+        done += [self._redrive_dead_letters(), self._map_customers(), self._send_again(), self.redrive()]
+        return any(done)
+
+    def redrive(self) -> bool:
+        """As `metronome-qbo redrive`: what waits is published again, in the order of the commands."""
+        waiting = [each for each in self.newest_outcomes().values() if each.result in UNFINISHED]
+        for each in sorted(waiting, key=lambda outcome: (outcome.command.partition, outcome.command.offset)):
+            stored = self._at.log.at(each.command)
+            self._at.log.append(each.command.topic, each.command.partition, stored.key, stored.value)
+        return bool(waiting)
+
+    def newest_outcomes(self) -> dict[tuple[str, str], Outcome]:
+        newest: dict[tuple[str, str], Outcome] = {}
+        for _, stored in self._at.log.records(OUTCOMES):
+            outcome = Outcome.model_validate_json(stored.value)
+            standing = newest.get((outcome.realm, outcome.subject))
+            if standing is None or outcome.command.offset >= standing.command.offset:
+                newest[outcome.realm, outcome.subject] = outcome
+        return newest
+
+    def _reconnect(self, realm: str) -> bool:
+        connection = self._connection(realm)
+        if connection is None or connection.state == "connected":
+            return False
+        self.reconnects += 1
+        self.connect(realm)
+        return True
+
+    def _connection(self, realm: str) -> ConnectionChanged | None:
+        newest: ConnectionChanged | None = None
+        for _, stored in self._at.log.records(CONNECTIONS):
+            change = ConnectionChanged.model_validate_json(stored.value)
+            if change.realm == realm and (newest is None or change.changed_at >= newest.changed_at):
+                newest = change
+        return newest
+
+    def _map_customers(self) -> bool:
+        """A customer whose name another one has: a person makes one by hand, and says which it is."""
+        mapped = False
+        for (realm, subject), outcome in self.newest_outcomes().items():
+            waits_for = outcome.waits_for or ""
+            if outcome.command_type == "EnsureCustomer" and waits_for.startswith(subject):
+                self._by_hand += 1
+                number, customer_id = str(self._by_hand), waits_for.removeprefix("customer/")
+                command = json.loads(self._at.log.at(outcome.command).value)
+                books = self._quickbooks.books[realm]
+                add_customer(books, number, f"By hand {number}", self._clock(), command["currency"])
+                self._publish(SetCustomerMapping(realm=realm, customer_id=customer_id, qbo_id=number))
+                mapped = True
+        return mapped
+
+    def _redrive_dead_letters(self) -> bool:
+        """Each once, as `metronome-qbo redrive --dead-letters` does."""
+        done = self._at.log.committed.get((DEADLETTERS, 0), 0)
+        letters = self._at.log.partitions[DEADLETTERS, 0][done:]
+        for letter in letters:
+            topic = letter.headers[ERROR_HEADER + "topic"].decode()
+            partition = int(letter.headers[ERROR_HEADER + "partition"])
+            headers = {name: text for name, text in letter.headers.items() if not name.startswith(ERROR_HEADER)}
+            self._at.log.append(topic, partition, letter.key, letter.value, headers)
+        self._at.log.committed[DEADLETTERS, 0] = done + len(letters)
+        return bool(letters)
+
+    def _send_again(self) -> bool:
+        """Metronome is asked to send the webhook again of what was refused, or waits for a refused customer or item."""
+        newest = self.newest_outcomes()
+        refused = {key for key, outcome in newest.items() if outcome.result == "refused"}
+        again = [
+            subject.removeprefix("invoice/")
+            for (realm, subject), outcome in newest.items()
+            if subject.startswith("invoice/") and refused & {(realm, subject), (realm, outcome.waits_for)}
+        ]
+        for invoice_id in again:
+            self.announce(invoice_id)
+        return bool(again)
+
+    def _publish(self, record: Record) -> None:
+        realm: str = record.realm  # type: ignore[attr-defined]
+        partition = self._at.company_partition(realm)
+        self._at.log.append(topic_of(record), partition, realm.encode(), record.encode())

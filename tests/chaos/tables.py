@@ -1,0 +1,83 @@
+"""Faust's tables as the simulation has them: rows of the partitions owned, and a changelog in the log.
+
+As in `stream/tables.py`, a change is only queued for the changelog; `confirmed()` returns when the broker has it.
+"""
+
+import asyncio
+from collections.abc import Iterator, MutableMapping
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from .log import Log, Producer, Stored, partition_of
+
+Row = TypeVar("Row", bound=BaseModel | str)
+
+
+TOMBSTONE = b""
+"""The value of a row that was deleted."""
+
+
+def changelog(name: str) -> str:
+    return f"{name}-changelog"
+
+
+class Table(MutableMapping[str, Row], Generic[Row]):
+    """Rows by `realm/id`; a row lies in the partition of its realm, as its events do."""
+
+    def __init__(self, name: str, model: type[Row], log: Log, producer: Producer, partitions: int) -> None:
+        self.name = name
+        self._model = model
+        self._log = log
+        self._producer = producer
+        self._partitions = partitions
+        self._rows: dict[str, bytes] = {}
+        self._unconfirmed: dict[asyncio.Future[None], None] = {}
+
+    def recover(self, partitions: list[int]) -> None:
+        """Reads the changelog of these partitions. Rows of others stay as they were, as in Faust's memory store."""
+        for partition in partitions:
+            for stored in self.recorded(self._log.partitions[changelog(self.name), partition]):
+                assert stored.key is not None
+                if stored.value == TOMBSTONE:
+                    self._rows.pop(stored.key.decode(), None)
+                else:
+                    self._rows[stored.key.decode()] = stored.value
+
+    @staticmethod
+    def recorded(records: list[Stored]) -> list[Stored]:
+        """The records that recovery sees."""
+        return records
+
+    async def confirmed(self) -> None:
+        for confirmed in list(self._unconfirmed):
+            await confirmed
+
+    def __getitem__(self, key: str) -> Row:
+        return self._decoded(self._rows[key])
+
+    def __setitem__(self, key: str, row: Row) -> None:
+        value = row.encode() if isinstance(row, str) else row.model_dump_json(exclude_none=True).encode()
+        self._rows[key] = value
+        self._log_change(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        del self._rows[key]
+        self._log_change(key, TOMBSTONE)
+
+    def _log_change(self, key: str, value: bytes) -> None:
+        partition = partition_of(key.partition("/")[0], self._partitions)
+        sent = self._producer.send(changelog(self.name), partition, key.encode(), value)
+        self._unconfirmed[sent] = None
+        sent.add_done_callback(lambda done: self._unconfirmed.pop(done, None))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _decoded(self, value: bytes) -> Row:
+        if issubclass(self._model, str):
+            return self._model(value.decode())
+        return self._model.model_validate_json(value)

@@ -1,0 +1,293 @@
+"""One worker: the production handlers, deliveries and clients, wired as `stream/app.py` wires them, on this harness."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+from pydantic import SecretStr
+
+from agents import enrich, post, write_back
+from agents.availability import Availability
+from agents.connections import Connections, connections_agent
+from agents.delivery import Claims, DeadLetter, Delivered, Delivery
+from agents.enrich import Enricher, Remembered, Routes
+from agents.limits import Limits, Pacer
+from agents.metronome_client import MetronomeClient
+from agents.oauth import IntuitOAuth
+from agents.persistence import Patience
+from agents.quickbooks_client import QuickBooksClient
+from agents.sink import Sink, Tables
+from agents.translate import translate
+from agents.waiting import WaitingRoom
+from agents.write_back import WriteBack
+from models.commands import COMMANDS, Command, ResumeParked
+from models.events import ConnectionChanged, InvoiceEnriched
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, Waiting
+from models.outcomes import Outcome
+from models.policy import Policy
+from models.record import Address, Record
+from stream.encryption import TokenCipher
+
+from .log import Log, Producer, Reader, partition_of
+from .loop import VirtualLoop
+from .network import METRONOME_URL, QUICKBOOKS_URL, TOKEN_URL, Network
+from .scene import REALM_FIELD, START
+from .tables import Table
+
+WEBHOOKS = "metronome.webhooks"
+INVOICES = "metronome.invoices"
+COMMANDS_TOPIC = "quickbooks.commands"
+OUTCOMES = "quickbooks.outcomes"
+CONNECTIONS = "quickbooks.connections"
+DEADLETTERS = "deadletters"
+COMPANY_TOPICS = (INVOICES, COMMANDS_TOPIC, OUTCOMES, CONNECTIONS)
+CONSUMED = (WEBHOOKS, *COMPANY_TOPICS)
+
+DRAIN_SECONDS = 20.0
+PROBE_SECONDS = 300.0
+"""As in `stream/app.py` and `stream/settings.py`."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What all workers of a run share."""
+
+    log: Log
+    network: Network
+    loop: VirtualLoop
+    dice: Random
+    policy: Policy
+    limits: Limits
+    client: tuple[str, str]
+    metronome_token: str
+    key: SecretStr
+    company_partitions: int
+    webhook_partitions: int
+    repeats: float
+    slow: float
+    in_flight_max: int
+    write_back_items: bool
+    patience_seconds: float = 600.0
+    note: Callable[..., None] = lambda *_: None
+
+    def company_partition(self, realm: str) -> int:
+        return partition_of(realm, self.company_partitions)
+
+
+class Worker:
+    """One life of a worker. `clock_offset_seconds` is how wrong its wall clock is; it may jump."""
+
+    def __init__(self, name: str, installation: Installation, crashed: Callable[["Worker"], None]) -> None:
+        self.name = name
+        self.alive = True
+        self.clock_offset_seconds = 0.0
+        self._at = installation
+        self._crashed = crashed
+        self._producer = Producer(installation.log, installation.dice, installation.repeats, installation.slow)
+        self.readers: list[Reader] = []
+        self.deliveries: list[Delivery[Any]] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._build()
+
+    def clock(self) -> float:
+        return START + self._at.loop.time() + self.clock_offset_seconds
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    @property
+    def idle(self) -> bool:
+        return self._producer.idle
+
+    def kill(self) -> None:
+        """As kill -9: from here on nothing that it does reaches anybody."""
+        self.alive = False
+        self._producer.kill()
+        for reader in self.readers:
+            reader.kill()
+
+    async def drain(self) -> None:
+        for delivery in self.deliveries:
+            await delivery.drain(DRAIN_SECONDS)
+
+    def pause(self) -> None:
+        for reader in self.readers:
+            reader.revoke()
+
+    def expel(self) -> None:
+        """It is no member any more and does not know: it handles what it has, and may not commit."""
+        for reader in self.readers:
+            reader.revoke()
+            reader.expel()
+
+    def leave(self) -> None:
+        for reader in self.readers:
+            reader.leave()
+
+    def join(self, companies: list[int], webhooks: list[int]) -> None:
+        """Recovers its tables, and reads on from what was committed."""
+        for table in self.tables:
+            table.recover(companies)
+        for reader in self.readers:
+            reader.assign(webhooks if reader.topic == WEBHOOKS else companies)
+
+    def _table(self, name: str, model: Any) -> Any:
+        return Table(name, model, self._at.log, self._producer, self._at.company_partitions)
+
+    def _build(self) -> None:
+        at, loop = self._at, self._at.loop
+        self.customers: Table[CustomerMapping] = self._table("customers", CustomerMapping)
+        self.items: Table[ItemMapping] = self._table("items", ItemMapping)
+        self.invoices: Table[LedgerEntry] = self._table("invoices", LedgerEntry)
+        self.doc_numbers: Table[str] = self._table("doc_numbers", str)
+        self.waiting: Table[Waiting] = self._table("waiting", Waiting)
+        self.tokens: Table[ConnectionChanged] = self._table("connections", ConnectionChanged)
+        self.tables: tuple[Table[Any], ...] = (
+            *(self.customers, self.items, self.invoices, self.doc_numbers, self.waiting, self.tokens),
+        )
+        transport = at.network.of(self.name, lambda: self.alive)
+        metronome = MetronomeClient(transport, METRONOME_URL, at.metronome_token, timeout_seconds=30)
+        self.connections = Connections(
+            self.tokens,
+            IntuitOAuth(transport, TOKEN_URL, *at.client, 30),
+            TokenCipher([at.key]),
+            self.record_connection,
+            self.clock,
+            300,
+        )
+        pacer = Pacer(at.limits, monotonic=loop.time)
+        books = QuickBooksClient(transport, QUICKBOOKS_URL, self.connections, pacer, timeout_seconds=130)
+        self.sink = Sink(
+            books=books,
+            tables=Tables(self.customers, self.items, self.invoices, self.doc_numbers, self.record_attempt),
+            waiting=WaitingRoom(self.waiting),
+            availability=Availability(loop.time),
+            recall=self._recall,
+            policy_of=lambda realm: at.policy,
+            patience=Patience(at.patience_seconds, 30, loop.time),
+            now=self.now,
+        )
+        self.enricher = Enricher(
+            metronome=metronome,
+            routes=Routes(REALM_FIELD, {}, None),
+            patience=Patience(21_600, 60, loop.time),
+            customers=Remembered(300, 100, loop.time),
+            contracts=Remembered(300, 100, loop.time),
+            now=self.now,
+        )
+        into = WriteBack(metronome, self.enricher.patience, customers=True, items=at.write_back_items)
+        agent = self._agent
+        agent("enrich", WEBHOOKS, enrich.read_webhook, partial(enrich.enrich, enricher=self.enricher), enrich.claims)
+        agent("translate", INVOICES, InvoiceEnriched.model_validate_json, self._translated, _by("invoice_id"))
+        agent(
+            "post",
+            COMMANDS_TOPIC,
+            COMMANDS.validate_json,
+            partial(post.post, sink=self.sink),
+            post.claims,
+            self.publish_with_tables,
+        )
+        written = partial(write_back.write_back, into=into)
+        agent("write-back", OUTCOMES, Outcome.model_validate_json, written, write_back.claims)
+        agent(
+            "connections",
+            CONNECTIONS,
+            ConnectionChanged.model_validate_json,
+            self._connected,
+            _by("realm"),
+            self.publish_with_tables,
+        )
+        self._running.append(loop.create_task(self._probe()))
+
+    def _agent(
+        self,
+        name: str,
+        topic: str,
+        decode: Callable[[bytes], Any],
+        handle: Callable[[Delivered[Any]], Awaitable[Sequence[Record]]],
+        claims: Callable[[Any], Claims],
+        publish: Any = None,
+    ) -> None:
+        reader = Reader(self._at.log, topic, self._at.dice)
+        delivery = Delivery(
+            name,
+            decode=decode,
+            handle=handle,
+            claims=claims,
+            publish=publish or self.publish,
+            in_flight_max=self._at.in_flight_max,
+            dead_letters_in_a_row_max=20,
+        )
+        self.readers.append(reader)
+        self.deliveries.append(delivery)
+        task = self._at.loop.create_task(delivery.run(reader.events()))
+        task.add_done_callback(self._ended)
+        self._running.append(task)
+
+    async def _probe(self) -> None:
+        """As the timer in `stream/app.py`: what waits finds out from time to time whether it may go on."""
+        while self.alive:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self.publish(
+                [ResumeParked(realm=realm) for realm in sorted({row.realm for row in self.waiting.values()})]
+            )
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """An agent never ends by itself; as in production its end is the worker's."""
+        if self.alive and not task.cancelled():
+            self._at.note(self.name, "worker crashed", repr(task.exception()))
+            self._crashed(self)
+
+    async def _translated(self, facts: Delivered[InvoiceEnriched]) -> Sequence[Record]:
+        return translate(facts.record, facts.at, policy=self._at.policy)
+
+    async def _connected(self, change: Delivered[ConnectionChanged]) -> Sequence[Record]:
+        return await connections_agent(change.record, table=self.tokens)
+
+    async def _recall(self, addresses: Sequence[Address]) -> list[Command]:
+        return [COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses]
+
+    async def record_attempt(self, key: str, entry: LedgerEntry) -> None:
+        self.invoices[key] = entry
+        await self.invoices.confirmed()
+        await self.doc_numbers.confirmed()
+
+    async def record_connection(self, change: ConnectionChanged) -> None:
+        await self.publish([change])
+        self.tokens[change.realm] = change
+        await self.tokens.confirmed()
+
+    async def publish_with_tables(self, records: Sequence[Record | DeadLetter]) -> None:
+        await self.publish(records)
+        for table in self.tables:
+            await table.confirmed()
+
+    async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+        for confirmed in [self._send(record) for record in records]:
+            await confirmed
+
+    def _send(self, record: Record | DeadLetter) -> "asyncio.Future[None]":
+        if isinstance(record, DeadLetter):
+            return self._producer.send(DEADLETTERS, 0, record.key, record.value or b"", record.headers)
+        realm: str = record.realm  # type: ignore[attr-defined]
+        return self._producer.send(topic_of(record), self._at.company_partition(realm), realm.encode(), record.encode())
+
+
+def topic_of(record: Record) -> str:
+    match record:
+        case InvoiceEnriched():
+            return INVOICES
+        case Outcome():
+            return OUTCOMES
+        case ConnectionChanged():
+            return CONNECTIONS
+        case _:
+            return COMMANDS_TOPIC
+
+
+def _by(field: str) -> Callable[[Any], Claims]:
+    return lambda record: Claims(establishes=frozenset({getattr(record, field)}))
