@@ -51,7 +51,7 @@ class Wanted:
 
 async def find_or_create(wanted: Wanted, realm: str, sink: Sink) -> tuple[Json, bool]:
     """The entry, and whether we created it. Raises Parked, or what outlasted all patience."""
-    return await _Search(wanted, realm, sink, sink.tries(realm), {}).run()
+    return await _Search(wanted, realm, sink, sink.tries(realm), {}, str(sink.now())).run()
 
 
 def is_active(entry: Json) -> bool:
@@ -66,13 +66,17 @@ def told(entries: list[Json], name_field: str) -> str:
 
 @dataclass
 class _Search:
-    """One search; `refused` are the names that QuickBooks called taken, with what it said."""
+    """One search; `refused` are the names that QuickBooks called taken, with what it said.
+
+    Another search is another request (`began`), should QuickBooks remember a refusal; the name keeps it from two.
+    """
 
     wanted: Wanted
     realm: str
     sink: Sink
     tries: Tries
     refused: dict[str, DuplicateName]
+    began: str
 
     async def run(self) -> tuple[Json, bool]:
         while True:
@@ -129,7 +133,7 @@ class _Search:
 
     async def _created(self, name: str) -> Json:
         content = encode({self.wanted.name_field: name, **self.wanted.body})
-        identity = requestid(self.realm, self.wanted.subject, "create", content)
+        identity = requestid(self.realm, self.wanted.subject, f"create {self.began}", content)
         try:
             created, _ = await self.sink.books.write(self.realm, self.wanted.entity, content, requestid=identity)
         except DuplicateName as failure:
@@ -148,7 +152,7 @@ class _Search:
             )
         change = {"Id": entry["Id"], "SyncToken": entry["SyncToken"], "sparse": True, "Active": True}
         content = encode({**change, wanted.name_field: name})
-        identity = requestid(self.realm, wanted.subject, "reactivate", content)
+        identity = requestid(self.realm, wanted.subject, f"reactivate {self.began}", content)
         try:
             active, _ = await self.sink.books.write(self.realm, wanted.entity, content, requestid=identity)
         except DuplicateName as failure:

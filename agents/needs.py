@@ -14,7 +14,8 @@ def ensures(
     Never for our own items: which account a draw-down or a rounding belongs to is for a person to say.
     """
     needed: list[Command] = []
-    if document.customer.qbo_id is None:
+    # The custom field names one customer, which keeps one currency; another currency needs another customer.
+    if document.customer.qbo_id is None or policy.customer_currency == "per-currency":
         needed.append(
             EnsureCustomer(
                 realm=realm,

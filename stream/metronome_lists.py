@@ -34,38 +34,42 @@ class MetronomeLists(MetronomeClient):
         )
         self.patience = Patience(patience_seconds, metronome.backoff_max_seconds, time.monotonic)
 
-    def customers(self) -> AsyncIterator[Json]:
+    async def every_customer(self, *, archived: bool) -> AsyncIterator[Json]:
+        """All that are active, and then the archived ones if they are wanted: no list holds both (§7)."""
+        for only_archived in (False, True) if archived else (False,):
+            query = {"limit": str(PAGE_SIZE)} | ({"only_archived": "true"} if only_archived else {})
+            async for each in self._every("GET", "/v1/customers", query):
+                yield each
+
+    def every_invoice(self, customer_id: str) -> AsyncIterator[Json]:
+        """A customer's, oldest first, the voided ones and drafts too."""
+        query = {"limit": str(PAGE_SIZE), "sort": "date_asc"}
+        return self._every("GET", f"/v1/customers/{quote(customer_id, safe='')}/invoices", query)
+
+    def every_product(self) -> AsyncIterator[Json]:
         """All that are not archived."""
-        return self._pages("GET", "/v1/customers", {})
+        query, body = {"limit": str(PAGE_SIZE)}, {"archive_filter": "NOT_ARCHIVED"}
+        return self._every("POST", "/v1/contract-pricing/products/list", query, body)
 
-    def invoices(self, customer_id: str) -> AsyncIterator[Json]:
-        """A customer's, oldest first, the voided ones too."""
-        return self._pages("GET", f"/v1/customers/{quote(customer_id, safe='')}/invoices", {"sort": "date_asc"})
+    def every_pricing_unit(self) -> AsyncIterator[Json]:
+        return self._every("GET", "/v1/credit-types/list", {"limit": str(PAGE_SIZE)})
 
-    def products(self) -> AsyncIterator[Json]:
-        """All that are not archived."""
-        return self._pages("POST", "/v1/contract-pricing/products/list", {}, {"archive_filter": "NOT_ARCHIVED"})
+    def every_custom_field_key(self) -> AsyncIterator[Json]:
+        return self._every("POST", "/v1/customFields/listKeys", {}, {})
 
-    def pricing_units(self) -> AsyncIterator[Json]:
-        return self._pages("GET", "/v1/credit-types/list", {})
-
-    def custom_field_keys(self) -> AsyncIterator[Json]:
-        return self._pages("POST", "/v1/customFields/listKeys", {}, {})
-
-    async def _pages(
+    async def _every(
         self, method: str, path: str, query: dict[str, str], body: Json | None = None
     ) -> AsyncIterator[Json]:
-        asked = dict(query) if path.endswith("/listKeys") else {**query, "limit": str(PAGE_SIZE)}
         for _ in range(PAGES_MAX):
-            answer = await self._page(method, f"{path}?{urlencode(asked)}" if asked else path, body)
+            answer = await self._listed(method, f"{path}?{urlencode(query)}" if query else path, body)
             for each in answer["data"]:
                 yield each
             if not answer.get("next_page"):
                 return
-            asked["next_page"] = answer["next_page"]
+            query = {**query, "next_page": answer["next_page"]}
         raise Refused(f"Metronome lists more than {PAGES_MAX} pages of {path}")
 
-    async def _page(self, method: str, path: str, body: Json | None) -> Json:
+    async def _listed(self, method: str, path: str, body: Json | None) -> Json:
         tries = self.patience.begin()
         while True:
             try:

@@ -29,6 +29,9 @@ from .reader import RawRecord, read_one, read_range
 from .settings import Settings
 
 FILE_BYTES_MAX = 512 * 1_048_576
+WRAPPERS = ("data", "invoice", "samples")
+WRAPPERS_MAX = 8
+"""Lists and objects around an invoice in a file."""
 MAPPINGS_TIMEOUT_SECONDS = 10
 RECORDS_BETWEEN_PROGRESS = 100
 
@@ -78,20 +81,20 @@ def invoices_in_file(path: Path) -> Iterator[Any]:
         value = parse_json(file.read(FILE_BYTES_MAX + 1))
     if not isinstance(value, dict | list):
         raise ValueError("a JSON object or list of invoices is expected")
-    return _unwrapped(value)
+    return _unwrapped(value, WRAPPERS_MAX)
 
 
-def _unwrapped(value: Any) -> Iterator[Any]:
+def _unwrapped(value: Any, wrappers_max: int) -> Iterator[Any]:
+    inner: list[Any] | None = None
     if isinstance(value, list):
-        for each in value:
-            yield from _unwrapped(each)
+        inner = value
+    elif isinstance(value, dict):
+        inner = next(([value[name]] for name in WRAPPERS if isinstance(value.get(name), dict | list)), None)
+    if inner is None or wrappers_max == 0:
+        yield value
         return
-    if isinstance(value, dict):
-        for wrapper in ("data", "invoice", "samples"):
-            if isinstance(value.get(wrapper), dict | list):
-                yield from _unwrapped(value[wrapper])
-                return
-    yield value
+    for each in inner:
+        yield from _unwrapped(each, wrappers_max - 1)
 
 
 def facts_in_file(invoice: Any, routes: Routes, now: datetime) -> InvoiceEnriched | Unreadable:
@@ -101,8 +104,11 @@ def facts_in_file(invoice: Any, routes: Routes, now: datetime) -> InvoiceEnriche
     invoice_id = invoice.get("id") if isinstance(invoice.get("id"), str) else None
     try:
         head = InvoiceHead.model_validate(invoice)
+        answer = f'{{"data": {_json_text(invoice)}}}'
     except ValidationError as error:
         return Unreadable(invoice_id, _problem(error))
+    except RecursionError:
+        return Unreadable(invoice_id, "nested too deeply")
     try:
         realm = routes.realm_of(head)
     except Unusable:
@@ -112,7 +118,7 @@ def facts_in_file(invoice: Any, routes: Routes, now: datetime) -> InvoiceEnriche
         realm=realm,
         invoice_id=head.id,
         customer_id=head.customer_id,
-        answer=f'{{"data": {_json_text(invoice)}}}',
+        answer=answer,
         customer_name=head.customer_id,
         payer_name=payer,
         fetched_at=now,
@@ -285,15 +291,15 @@ class MetronomeSource:
         if only is not None:
             yield only
             return
-        async for customer in self._lists.customers():
+        async for customer in self._lists.every_customer(archived=True):
             yield customer["id"]
 
     async def issued(self, since: date, until: date, progress: Progress) -> AsyncIterator[InvoiceEnriched | Unreadable]:
         """Every invoice issued from `since` to `until`, both included, that is no draft; each is fetched by itself."""
         customers = invoices = 0
-        async for customer in self._lists.customers():
+        async for customer in self._lists.every_customer(archived=True):
             customers += 1
-            async for listed in self._lists.invoices(customer["id"]):
+            async for listed in self._lists.every_invoice(customer["id"]):
                 if listed.get("status") == "DRAFT" or not _may_be_issued_between(listed, since, until):
                     continue
                 invoices += 1

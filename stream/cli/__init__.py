@@ -2,7 +2,26 @@
 
 import typer
 
-from . import config, connect, demo, health, key, mapping, receive, redrive, replay, sandbox, setup, topics, web, worker
+from . import (
+    config,
+    connect,
+    connections,
+    demo,
+    health,
+    key,
+    mapping,
+    preflight,
+    preview,
+    receive,
+    redrive,
+    replay,
+    sandbox,
+    setup,
+    topics,
+    watch,
+    web,
+    worker,
+)
 
 cli = typer.Typer(
     name="metronome-qbo",
@@ -18,8 +37,12 @@ for command in (
     sandbox.sandbox,
     receive.receive,
     worker.worker,
+    watch.watch,
     connect.connect,
+    connections.connections,
     web.web,
+    preflight.preflight,
+    preview.preview,
     replay.replay,
     redrive.redrive,
     health.health,

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from agents.availability import Availability
+from agents.batches import Batches
 from agents.connections import NotConnected
 from agents.delivery import Delivered
 from agents.limits import Limits, Pacer
@@ -26,7 +27,7 @@ from agents.transport import Answer, AnswerLost, NotSent
 from agents.waiting import WaitingRoom
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerNeed, Document, ItemNeed, Line, doc_number
-from models.ledger import LedgerEntry
+from models.ledger import Batch, LedgerEntry
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address
@@ -42,6 +43,7 @@ START = 1_795_000_000.0
 COMMANDS_TOPIC = "quickbooks.commands"
 ANSWER_SECONDS = 0.1
 TIMEOUT_SECONDS = 130.0
+BATCH_WAIT_SECONDS = 0.05
 
 TABLES = ("customers", "items", "invoices", "doc_numbers")
 
@@ -191,9 +193,11 @@ class World:
     policy: Policy = field(default_factory=Policy)
     patience_seconds: float = 600.0
     flushed: Callable[[int], int] = lambda queued: 0
+    clock: Clock = field(default_factory=Clock)
+    batch_size: int = 0
+    limits: Limits = field(default_factory=lambda: Limits(1000, 100_000, 10, 60.0))
 
     def __post_init__(self) -> None:
-        self.clock = Clock()
         self.oauth = OAuthServer(default_oauth(1), {REALM: "One"}, self.clock, "1")
         self.quickbooks = QuickBooks([self.company], self.oauth, self.clock, self.settings)
         self.books = self.quickbooks.books[REALM]
@@ -206,6 +210,7 @@ class World:
             name: {} for name in ("customers", "items", "invoices", "doc_numbers")
         }
         self.waiting: dict[str, Any] = {}
+        self.batches: dict[str, Any] = {}
         self.log: dict[Address, Command] = {}
         self.outcomes: list[Outcome] = []
         self.resumed: list[Command] = []
@@ -265,11 +270,20 @@ class Worker:
         self._logged = {name: LoggedTable(rows) for name, rows in world.durable.items()}
         self.tables = Tables(**self._logged, record_attempt=self._record_attempt)
         self._logged["waiting"] = LoggedTable(world.waiting)
+        self._logged["batches"] = LoggedTable(world.batches)
         self._room = WaitingRoom(self._logged["waiting"])
         self._availability = Availability(world.clock)
-        pacer = Pacer(Limits(1000, 100_000, 10, 60.0), monotonic=world.clock, sleep=world.clock.sleep)
+        pacer = Pacer(world.limits, monotonic=world.clock, sleep=world.clock.sleep)
         self._client = QuickBooksClient(
             world.transport, "https://qbo.example", world.tokens, pacer, timeout_seconds=TIMEOUT_SECONDS
+        )
+        self.batches = Batches(
+            self._client,
+            self._logged["batches"],
+            self._record_batch,
+            size_max=world.batch_size,
+            wait_seconds=BATCH_WAIT_SECONDS,
+            now=world.clock.moment,
         )
 
     async def run(self, command: Command, offset: int, crash_at: CrashAt | None) -> Outcome:
@@ -287,6 +301,7 @@ class Worker:
             policy_of=lambda realm: world.policy,
             patience=Patience(world.patience_seconds, 30.0, world.clock, world.clock.sleep),
             now=world.clock.moment,
+            batches=self.batches,
         )
         at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
         world.log[at] = record = COMMANDS.validate_json(command.encode())
@@ -311,6 +326,10 @@ class Worker:
         self.tables.invoices[key] = entry
         self._logged["doc_numbers"].confirm()
         self._logged["invoices"].confirm()
+
+    async def _record_batch(self, key: str, batch: Batch) -> None:
+        self._logged["batches"][key] = batch
+        self._logged["batches"].confirm()
 
     def _killer(self, crash_at: CrashAt) -> Callable[[http.Request], None]:
         def die(request: http.Request) -> None:

@@ -259,3 +259,34 @@ async def test_customers_of_two_invoices_do_not_mix_in_the_look_up(world: World)
     outcome = await world.run(a_post("2.00"))
     assert (outcome.result, outcome.adopted, outcome.total) == ("posted", False, Decimal("2.00"))
     assert len(world.invoices()) == 2
+
+
+@pytest.mark.parametrize("code", ["10100", "10200"])
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_failure_that_will_not_pass_is_looked_up_once_and_not_tried_again(
+    world: World, code: str, carried_out: bool
+) -> None:
+    broken = refusal(code, 500)
+    broken.after_commit = carried_out
+    world.faults.add(broken)
+    outcome = await world.run(a_post())
+    assert (outcome.result, len(world.transport.writes())) == ("posted" if carried_out else "refused", 1)
+    assert world.entry(INVOICE_ID).attempt is None
+    assert world.transport.reads()
+    again = await world.run(a_post())
+    assert (again.result, only(world)) == ("unchanged" if carried_out else "posted", 10)
+    requestids = [each.query["requestid"] for each in world.transport.writes()]
+    assert len(requestids) == len(set(requestids))
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_void_that_fails_for_good_is_looked_up_once(world: World, carried_out: bool) -> None:
+    await world.run(a_post())
+    broken = refusal("10200", 500)
+    broken.after_commit = carried_out
+    world.faults.add(broken)
+    outcome = await world.run(a_void())
+    assert (outcome.result, len(world.transport.writes())) == ("voided" if carried_out else "refused", 2)
+    assert len(world.live()) == (0 if carried_out else 1)
+    await world.run(a_void())
+    assert world.live() == []

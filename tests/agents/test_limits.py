@@ -148,3 +148,53 @@ async def test_a_request_that_fails_or_is_cancelled_gives_its_slot_back() -> Non
     time.now = 61.0
     async with asyncio.timeout(1), pacer.admitted("r"):
         pass
+
+
+async def test_batches_have_a_window_of_their_own_which_holds_up_nobody_else() -> None:
+    time = VirtualTime()
+    pacer = Pacer(Limits(10, 500, 2, 60.0, batches_per_minute=4), monotonic=time, sleep=time.sleep)
+    left: list[tuple[float, bool]] = []
+
+    async def request(batch: bool) -> None:
+        async with pacer.admitted("r", batch=batch):
+            left.append((time.now, batch))
+            await time.sleep(0.01)
+
+    batches = [asyncio.create_task(request(True)) for _ in range(9)]
+    await time.run(*batches, *(asyncio.create_task(request(False)) for _ in range(60)))
+    assert most_within([at for at, batch in left if batch], MINUTE) == 4
+    assert max(at for at, batch in left if not batch) < 10
+    assert 120 < left[-1][0] < 122
+
+
+async def test_batches_share_the_other_windows_and_the_requests_in_flight() -> None:
+    chance = random.Random(1)
+    time = VirtualTime()
+    pacer = Pacer(Limits(10, 30, 3, 60.0), monotonic=time, sleep=time.sleep)
+    left: list[float] = []
+    now = most = 0
+
+    async def request(batch: bool) -> None:
+        nonlocal now, most
+        async with pacer.admitted("r", batch=batch):
+            left.append(time.now)
+            now, most = now + 1, max(most, now + 1)
+            await time.sleep(0.3)
+            now -= 1
+
+    await time.run(*(asyncio.create_task(request(chance.random() < 0.5)) for _ in range(70)))
+    assert (most, most_within(left, SECOND) <= 10, most_within(left, MINUTE)) == (3, True, 30)
+
+
+async def test_a_batch_that_is_cancelled_while_it_waits_holds_up_nobody() -> None:
+    time = VirtualTime()
+    pacer = Pacer(Limits(10, 500, 1, 60.0, batches_per_minute=1), monotonic=time, sleep=time.sleep)
+    async with pacer.admitted("r", batch=True):
+        pass
+    waiting = asyncio.create_task(pacer.admitted("r", batch=True).__aenter__())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    time.now = 61.0
+    async with asyncio.timeout(1), pacer.admitted("r", batch=True):
+        pass

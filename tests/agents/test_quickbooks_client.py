@@ -114,6 +114,26 @@ async def test_after_a_429_the_company_waits_and_the_caller_does_not_wait_again(
     assert clock.now == start + 60
 
 
+@pytest.mark.parametrize(("asked", "waited"), [("5", 60), ("120", 120), ("100000", 300)])
+async def test_retry_after_makes_the_wait_longer_never_shorter_and_not_endless(asked: str, waited: int) -> None:
+    clock = Clock()
+    start = clock.now
+    client, _ = client_of(Scripted(Answer(429, {"retry-after": asked}, b""), GOOD), clock)
+    with pytest.raises(Wait):
+        await client.fetch("42", "Invoice", "7")
+    await client.fetch("42", "Invoice", "7")
+    assert clock.now == start + waited
+
+
+@pytest.mark.parametrize("body", [b'{"time":"2026"}', b'{"BatchItemResponse":{}}', b""])
+async def test_an_answer_to_a_batch_without_items_is_doubtful(body: bytes) -> None:
+    async def content() -> tuple[str | None, bytes | None]:
+        return "r", b"{}"
+
+    with pytest.raises(Doubtful):
+        await client_of(Scripted(Answer(200, {}, body)))[0].batch("42", content)
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [

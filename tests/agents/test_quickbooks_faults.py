@@ -18,34 +18,73 @@ from agents.failures import (
     Refused,
     StaleObject,
     TokenRefused,
+    Unrecoverable,
     Wait,
 )
-from agents.quickbooks_faults import read, redact
+from agents.quickbooks_faults import BY_CODE, RETRY_AFTER_SECONDS_MAX, item_failure, read, redact
 from agents.transport import Answer
 from stream.sandbox.quickbooks.errors import throttled, unauthenticated
 
 RECORDINGS = Path(__file__).parent.parent / "fixtures" / "quickbooks"
 
-# The class column of §6.2, by what we do about it.
-CODES: dict[type[Failure], tuple[str, ...]] = {
-    CompanyUnavailable: ("100", "110", "120", "3100", "6190"),
-    Wait: ("130", "140", "150", "3001"),
-    Refused: (
-        *("500", "1040", "2010", "2020", "2030", "2050", "2130", "2140", "2160", "2170", "2210", "2220", "2250"),
-        *("2290", "4000", "4001", "4002", "6000", "6070", "6540", "31415"),
-    ),
-    DuplicateRequest: ("600",),
-    MappingBroken: (
-        *("610", "620", "2500", "5000", "5020", "5030", "6100", "6250", "6270", "6420", "6430", "6440", "6450", "6520"),
-    ),
-    TokenRefused: ("3200", "3202"),
-    StaleObject: ("5010",),
-    DuplicateNumber: ("6140",),
-    PeriodClosed: ("6200", "6210"),
-    DuplicateName: ("6240",),
-    Doubtful: ("10000", "10100", "10200"),
-}
-EACH = [(code, failure) for failure, codes in CODES.items() for code in codes]
+# Every row of §6.2, in its order: code, HTTP status (None where the facts give none), and what we make of it.
+# The class column: T transient, A authorization, C correct and replay, D dedupe, P permanent, S stop the company.
+TABLE: tuple[tuple[str, tuple[int, ...], type[Failure]], ...] = (
+    ("100", (400, 403), CompanyUnavailable),  # S/A
+    ("110", (400, 403), CompanyUnavailable),
+    ("120", (400, 403), CompanyUnavailable),
+    ("130", (), Wait),  # T
+    ("140", (), Wait),
+    ("150", (), Wait),
+    ("500", (400,), Refused),  # P
+    ("600", (), DuplicateRequest),  # D
+    ("610", (400,), MappingBroken),  # C
+    ("620", (), MappingBroken),
+    ("1040", (), Refused),  # P for the batch; agents/batches.py splits it
+    ("2010", (400,), Refused),
+    ("2020", (400,), Refused),
+    ("2030", (400,), Refused),
+    ("2050", (400,), Refused),
+    ("2130", (), Refused),
+    ("2140", (), Refused),
+    ("2160", (), Refused),
+    ("2210", (), Refused),
+    ("2220", (), Refused),
+    ("2250", (), Refused),
+    ("2290", (), Refused),
+    ("2170", (400,), Refused),
+    ("2500", (400,), MappingBroken),  # C
+    ("3001", (429, 403), Wait),  # T
+    ("3100", (403,), CompanyUnavailable),  # A/S
+    ("3200", (401,), TokenRefused),  # A
+    ("3202", (), Wait),  # T/A: authentication is ill; see the test of a 401 below
+    ("4000", (400,), Refused),  # P
+    ("4001", (400,), Refused),
+    ("4002", (400,), Refused),
+    ("5000", (400, 403), MappingBroken),  # C/P
+    ("5020", (400, 403), MappingBroken),
+    ("5030", (400, 403), MappingBroken),
+    ("5010", (400,), StaleObject),  # re-read, retry
+    ("6000", (400,), Refused),  # C/P: its meaning is in the Detail only
+    ("6070", (400,), Refused),  # P
+    ("6100", (400,), MappingBroken),  # C
+    ("6140", (400,), DuplicateNumber),  # D
+    ("6190", (400, 403), CompanyUnavailable),  # S
+    ("6200", (400,), PeriodClosed),  # C
+    ("6210", (400,), PeriodClosed),
+    ("6240", (400,), DuplicateName),  # D
+    ("6250", (), MappingBroken),  # C
+    ("6270", (), MappingBroken),
+    ("6420", (), MappingBroken),
+    ("6430", (), MappingBroken),  # C/P
+    ("6440", (), MappingBroken),
+    ("6450", (), MappingBroken),  # C
+    ("6520", (400,), MappingBroken),
+    ("6540", (400,), Refused),  # P
+    ("10000", (500,), Doubtful),  # T
+    ("10100", (500,), Unrecoverable),  # P after 1 try
+    ("10200", (500,), Unrecoverable),
+)
 
 
 def fault_of(code: str, **changes: object) -> bytes:
@@ -59,14 +98,59 @@ def failure_of(status: int, body: bytes) -> Failure:
     return raised.value
 
 
-@pytest.mark.parametrize(("code", "failure"), EACH)
-def test_each_code_is_the_failure_that_says_what_to_do(code: str, failure: type[Failure]) -> None:
-    """Also inside a 200, and with the gateway's lower-case names."""
+@pytest.mark.parametrize(("code", "statuses", "failure"), TABLE)
+def test_each_code_is_the_failure_that_says_what_to_do(
+    code: str, statuses: tuple[int, ...], failure: type[Failure]
+) -> None:
+    """With its own status, inside a 200 and a 400, with the gateway's lower-case names, in XML, and in a batch."""
     lower = json.dumps({"fault": {"error": [{"message": "m", "detail": None, "code": code}], "type": "X"}}).encode()
-    for status, body in ((400, fault_of(code)), (200, fault_of(code)), (400, lower)):
-        found = failure_of(status, body)
-        assert type(found) is failure
-        assert (found.facts.code, found.facts.status) == (code, status)
+    xml = f'<Fault type="ValidationFault"><Error code="{code}"><Message>m</Message></Error></Fault>'.encode()
+    for status in {*statuses, 200, 400}:
+        for body in (fault_of(code), lower, xml, b"<IntuitResponse>" + xml + b"</IntuitResponse>"):
+            found = failure_of(status, body)
+            assert type(found) is failure
+            assert (found.facts.code, found.facts.status) == (code, status)
+    in_a_batch = item_failure(json.loads(fault_of(code)) | {"bId": "1"})
+    assert type(in_a_batch) is failure
+
+
+def test_the_table_misses_no_code_that_we_know() -> None:
+    assert set(BY_CODE) <= {code for code, _, _ in TABLE}
+    assert len({code for code, _, _ in TABLE}) == len(TABLE)
+
+
+def test_a_code_that_nobody_told_us_of_is_about_the_payload() -> None:
+    assert type(failure_of(400, fault_of("31415"))) is Refused
+
+
+def test_an_item_of_a_batch_that_was_written_has_no_failure() -> None:
+    assert item_failure({"Invoice": {"Id": "7"}, "bId": "1"}) is None
+
+
+def test_a_401_that_blames_authentication_itself_renews_the_token_once() -> None:
+    assert type(failure_of(401, fault_of("3202"))) is TokenRefused
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 120 "}, 120.0),
+        ({"retry-after": "86400"}, RETRY_AFTER_SECONDS_MAX),
+        ({"retry-after": "9" * 9}, RETRY_AFTER_SECONDS_MAX),
+        ({"retry-after": "9" * 5000}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", fault_of("3001"), throttled("2026").body], ids=["empty", "JSON", "XML"])
+def test_a_wait_is_as_long_as_it_was_asked_for_within_a_bound(
+    given: dict[str, str], seconds: float | None, body: bytes
+) -> None:
+    with pytest.raises(Wait) as raised:
+        read(Answer(429, given, body))
+    assert raised.value.seconds == seconds
 
 
 def test_the_failure_tells_message_and_detail() -> None:
@@ -82,7 +166,9 @@ def test_of_several_errors_the_first_decides_and_the_others_are_told() -> None:
     assert "6000 second" in found.facts.detail
 
 
-@pytest.mark.parametrize(("code", "failure"), [("6240", Doubtful), ("2010", Doubtful), ("150", Wait)])
+@pytest.mark.parametrize(
+    ("code", "failure"), [("6240", Doubtful), ("2010", Doubtful), ("150", Wait), ("10100", Unrecoverable)]
+)
 def test_a_5xx_is_doubtful_whatever_it_says_unless_it_asks_to_wait(code: str, failure: type[Failure]) -> None:
     assert type(failure_of(500, fault_of(code))) is failure
 
@@ -111,6 +197,23 @@ def test_the_same_xml_with_403_is_a_wait_too() -> None:
 def test_recorded_refusals_are_understood(recording: str, failure: type[Failure], code: str) -> None:
     response = json.loads((RECORDINGS / f"{recording}.json").read_text())["response"]
     found = failure_of(response["status"]["code"], json.dumps(response["body"]).encode())
+    assert (type(found), found.facts.code) == (failure, code)
+
+
+@pytest.mark.parametrize(
+    ("recording", "status", "failure", "code"),
+    [
+        ("throttle_exceeded_error", 403, Wait, "3001"),
+        ("throttle_exceeded_error", 200, Wait, "3001"),
+        ("too_many_requests_error", 429, Wait, "3001"),
+        ("generic_error", 500, Doubtful, "10000"),
+        ("fault", 400, Refused, "2050"),
+        ("customer_duplicate_error", 400, DuplicateName, "6240"),
+        ("query_validation_error", 400, Refused, "4001"),
+    ],
+)
+def test_recorded_xml_is_understood(recording: str, status: int, failure: type[Failure], code: str) -> None:
+    found = failure_of(status, (RECORDINGS / "xml" / f"{recording}.xml").read_bytes())
     assert (type(found), found.facts.code) == (failure, code)
 
 

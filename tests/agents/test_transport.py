@@ -1,11 +1,14 @@
 """The real transport against a server that misbehaves on loopback: was the request surely not sent, or perhaps?"""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
 
+from agents.failures import Doubtful
+from agents.quickbooks_faults import read
 from agents.transport import AiohttpTransport, Answer, AnswerLost, NotSent
 from stream.sandbox.kafka_jars import free_port
 
@@ -75,6 +78,23 @@ async def test_a_server_that_says_nothing_is_given_up_after_the_bound(transport:
 async def asked_and_released(transport: AiohttpTransport, serve: Serve, done: asyncio.Event) -> Answer:
     asyncio.get_running_loop().call_later(1.0, done.set)
     return await asked(transport, serve, timeout_seconds=0.2)
+
+
+async def test_a_compressed_answer_is_read(transport: AiohttpTransport) -> None:
+    packed = gzip.compress(b'{"Invoice":{"Id":"7"}}')
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    assert (await asked(transport, saying(head.encode() + packed))).body == b'{"Invoice":{"Id":"7"}}'
+
+
+@pytest.mark.parametrize("packed", [b"not packed at all", gzip.compress(b"{}" * 500)[:-20]], ids=["not", "cut"])
+async def test_an_answer_that_cannot_be_unpacked_is_lost(transport: AiohttpTransport, packed: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    try:
+        answer = await asked(transport, saying(head.encode() + packed))
+    except AnswerLost:
+        return
+    with pytest.raises(Doubtful):
+        read(answer)
 
 
 async def test_a_redirect_is_not_followed(transport: AiohttpTransport) -> None:

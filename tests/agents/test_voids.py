@@ -139,6 +139,8 @@ def test_a_replay_of_a_void_says_that_the_document_would_be_taken_back() -> None
     assert judge(voided, History(document=document))[0] == "differs"
     assert judge(voided, History(document=document, voided=True))[0] == "voided"
     assert judge(voided, History())[0] == "same"
+    flagged = commands(an_invoice(status="VOID"), FLAG)
+    assert judge(flagged, History(document=document))[0] == "declined"
 
 
 # What the sink does
@@ -211,6 +213,21 @@ async def test_a_worker_that_is_killed_takes_it_back_exactly_once(
     assert (len(world.invoices()), len(world.invoices("CreditMemo")), balance(world)) == (1, 1, 0)
     assert world.entry(INVOICE_ID).state == "voided"
     assert (await world.run(a_post("99.00"))).result == "unchanged"
+
+
+@pytest.mark.parametrize("flushed", [0, 1, 2, 100])
+async def test_a_worker_that_is_killed_when_it_has_found_its_credit_memo_closes_the_original_later(
+    world: World, flushed: int
+) -> None:
+    """With one change flushed, the ledger knows of the credit memo and not that it is all that was to be done."""
+    await world.run(a_post())
+    world.patience_seconds = 0.1
+    world.faults.add(fault("drop", after_commit=True))
+    assert (await world.run(a_reversal())).result == "uncertain"
+    world.patience_seconds, world.flushed = 600.0, lambda queued: flushed
+    offset = await world.dies(a_reversal(), "before the outcome")
+    assert (await world.run(a_reversal(), offset=offset)).result in ("posted", "unchanged")
+    assert (world.entry(INVOICE_ID).state, balance(world)) == ("voided", 0)
 
 
 @pytest.mark.parametrize("arrived", [True, False])

@@ -108,3 +108,9 @@ def test_a_missing_setting_that_a_command_needs_is_named_with_an_example():
 def test_what_is_set_is_not_missing(monkeypatch):
     monkeypatch.setenv("METRONOME_QBO_ENCRYPTION_KEYS", f'["{Fernet.generate_key().decode()}"]')
     required(load(), "encryption_keys", "quickbooks.url")
+
+
+def test_a_batch_of_one_is_refused(monkeypatch):
+    monkeypatch.setenv("METRONOME_QBO_QUICKBOOKS__BATCH_SIZE", "1")
+    with pytest.raises(SettingsError, match=r"quickbooks\.batch_size: a batch of one is not a batch"):
+        load()
