@@ -3,10 +3,14 @@
 Only the first try of a new document does; every further one goes alone, so that a write has one way to be repeated.
 
 A batch is recorded, and its record confirmed by the broker, before it leaves: what it holds, in which order. Whatever
-QuickBooks answers settles it, item by item. When no answer comes, QuickBooks may be at it for its whole run time (§1.1);
-after that its documents are looked up, each by its own command. If none of them is in the books, the same batch goes
-again, once, with the same requestid, bIds and bytes; otherwise those that are missing go alone. So no document stands in
-the books twice, whether QuickBooks remembers a requestid or not, and however late it carries out what we gave up.
+QuickBooks answers settles it, item by item. When no answer comes, QuickBooks may be at it for its whole run time
+(§1.1); after that its documents are looked up, each by its own command. If none of them is in the books, the same batch
+goes again, once, with the same requestid, bIds and bytes; otherwise those that are missing go alone. So no document
+stands in the books twice, whether QuickBooks remembers a requestid or not, and however late it carries out a batch.
+
+Another worker that takes the company over reads the record, and does the same. It may also come too soon for it: a
+batch that holds a recorded attempt may yet leave. So batches leave soon after their writes were ready, or not at all
+(`LEAVES_WITHIN_SECONDS`), and an attempt of another life is believed to be over after that and the run time.
 """
 
 import asyncio
@@ -35,10 +39,19 @@ BODY_BYTES_MAX = 1_048_576
 OVER_SECONDS = 130.0
 """So long after a batch left QuickBooks is no longer at it: it runs for 120 s at most, and the way there takes some."""
 
-TOGETHER_SECONDS_MAX = 30.0
+TOGETHER_SECONDS_MAX = 12.0
 """So long those that were looked up in vain wait for the others of their batch."""
 
 SENT_MAX = 2
+
+WAITS_SECONDS_MAX = 45.0
+"""So long a write waits for its batch to leave; then it goes alone."""
+
+LEAVES_WITHIN_SECONDS = 60.0
+"""A batch leaves within this after its writes were ready, or they go alone."""
+
+OWN_MAX = 10_000
+"""So many of our own writes are remembered; one that is forgotten is waited for as one of another life."""
 
 KEPT = timedelta(days=1)
 """A record that a crash left behind is of no use any more after this."""
@@ -55,7 +68,7 @@ class Client(Protocol):
 
 
 class Alone(Exception):
-    """The batch is not repeated: each write of it that is still missing goes by itself."""
+    """The write does not travel in a batch: it goes by itself."""
 
 
 class Nobody(Exception):
@@ -69,6 +82,7 @@ class _Write:
     entity: str
     body: bytes
     requestid: str
+    ready_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     answer: "asyncio.Future[Found]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, problem: BaseException) -> None:
@@ -82,12 +96,14 @@ class _Write:
 
 @dataclass(eq=False)
 class _Journey:
-    """A batch on its way. `writes` is empty until its turn has come."""
+    """A batch on its way. `writes` is empty until its turn has come, `batch` until it is recorded."""
 
     realm: str
+    tenure: int
     sent: int = 0
     writes: list[_Write] = field(default_factory=list)
     left_at: float = 0.0
+    batch: Batch | None = None
 
     @property
     def requestid(self) -> str:
@@ -113,6 +129,7 @@ class _Doubt:
     """A batch without an answer: `over` is set when QuickBooks can no longer be at it; `back` are those not found."""
 
     batch: Batch
+    tenure: int
     over: asyncio.Event = field(default_factory=asyncio.Event)
     all_back: asyncio.Event = field(default_factory=asyncio.Event)
     back: dict[str, _Write] = field(default_factory=dict)
@@ -121,8 +138,8 @@ class _Doubt:
 class Batches:
     """`rows` is the table of batches without an answer, by `realm/requestid`.
 
-    `record` stores a row, and returns when the broker has confirmed it. Below 2, `size_max` turns batches off; those that
-    were recorded before are still seen to their end.
+    `record` stores a row, and returns when the broker has confirmed it. Below 2, `size_max` turns batches off; those
+    that were recorded before are still seen to their end.
     """
 
     def __init__(
@@ -144,6 +161,8 @@ class Batches:
         self._pending: defaultdict[str, dict[str, _Write]] = defaultdict(dict)
         self._gathering: defaultdict[str, set[_Journey]] = defaultdict(set)
         self._doubts: dict[str, _Doubt] = {}
+        self._own: dict[str, None] = {}
+        self._tenure = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def create(self, realm: str, entity: str, body: bytes, *, requestid: str, first: bool) -> Found:
@@ -152,19 +171,37 @@ class Batches:
         One that is not the first try was looked up after `over`, and is not in the books.
         """
         write = _Write(entity, body, requestid)
-        recorded = self._recorded(realm, requestid)
-        if first and self._size_max > 1:
-            return await self._together(realm, write)
-        if recorded is not None:
-            with suppress(Alone):
-                return await self._again(recorded, write)
+        self._remember(requestid)
+        with suppress(Alone):
+            if not first:
+                return await self._again(realm, write)
+            if self._size_max > 1:
+                return await self._together(realm, write)
         return await self._client.write(realm, entity, body, requestid=requestid)
 
-    async def over(self, realm: str, requestid: str) -> None:
+    async def over(self, realm: str, requestid: str, *, first: bool) -> None:
         """Returns when no batch that may hold this write can be carried out any more: what is not there now is not."""
         recorded = self._recorded(realm, requestid)
         if recorded is not None:
-            await self._doubt(recorded, asyncio.get_running_loop().time()).over.wait()
+            await self._doubt(recorded, asyncio.get_running_loop().time(), self._tenure).over.wait()
+        elif first and self._size_max > 1 and requestid not in self._own:
+            await asyncio.sleep(LEAVES_WITHIN_SECONDS + OVER_SECONDS)
+        self._remember(requestid)
+
+    def _remember(self, requestid: str) -> None:
+        self._own[requestid] = None
+        if len(self._own) > OWN_MAX:
+            del self._own[next(iter(self._own))]
+
+    def surrender(self) -> None:
+        """Another worker may own the companies now: what has not left goes alone, and no batch of ours is repeated."""
+        self._tenure += 1
+        self._own.clear()
+        for pending in self._pending.values():
+            _fail(pending.values(), Alone())
+            pending.clear()
+        for doubt in self._doubts.values():
+            _fail(doubt.back.values(), Alone())
 
     def _recorded(self, realm: str, requestid: str) -> Batch | None:
         return next((row for row in self._rows.values() if row.realm == realm and requestid in row.writes), None)
@@ -172,17 +209,21 @@ class Batches:
     # Gathering
 
     async def _together(self, realm: str, write: _Write) -> Found:
-        self._pending[realm][write.requestid] = write
+        pending = self._pending[realm]
+        pending[write.requestid] = write
         self._gather(realm)
         try:
+            await asyncio.wait({write.answer}, timeout=WAITS_SECONDS_MAX)
+            if write.requestid in pending:
+                raise Alone
             return await write.answer
         finally:
-            self._pending[realm].pop(write.requestid, None)
+            pending.pop(write.requestid, None)
 
     def _gather(self, realm: str) -> None:
         """As many batches wait for their turn as the pending writes fill."""
         if len(self._pending[realm]) > len(self._gathering[realm]) * self._size_max:
-            journey = _Journey(realm)
+            journey = _Journey(realm, self._tenure)
             self._gathering[realm].add(journey)
             self._start(self._gathered(journey))
 
@@ -197,7 +238,8 @@ class Batches:
 
     def _take(self, journey: _Journey) -> list[_Write]:
         """The pending writes that came first, as many as a batch holds. What else is pending travels with the next."""
-        pending, taken, space = self._pending[journey.realm], [], BODY_BYTES_MAX
+        taken: list[_Write] = []
+        pending, space = self._pending[journey.realm], BODY_BYTES_MAX
         self._gathering[journey.realm].discard(journey)
         while pending and len(taken) < self._size_max:
             write = next(iter(pending.values()))
@@ -230,17 +272,18 @@ class Batches:
         except Nobody:
             return
         except (Doubtful, DuplicateRequest) as failure:
-            self._doubt(self._rows[journey.key], journey.left_at)
-            self._fail(journey.writes, failure)
+            assert journey.batch is not None
+            self._doubt(journey.batch, journey.left_at, journey.tenure)
+            _fail(journey.writes, failure)
         except (Wait, TokenRefused, CompanyUnavailable) as failure:
             self._rows.pop(journey.key, None)
-            self._fail(journey.writes or self._take(journey), failure)
+            _fail(journey.writes or self._take(journey), failure)
         except Failure:
             # The batch as such was refused, as too large for example: its writes did nothing to deserve it.
             self._rows.pop(journey.key, None)
-            await asyncio.gather(*(self._alone(journey.realm, write) for write in journey.writes))
+            _fail(journey.writes or self._take(journey), Alone())
         except BaseException as problem:
-            self._fail(journey.writes or self._take(journey), problem)
+            _fail(journey.writes or self._take(journey), problem)
             raise
         else:
             self._rows.pop(journey.key, None)
@@ -248,19 +291,27 @@ class Batches:
 
     async def _depart(self, journey: _Journey) -> None:
         """Record what travels. Called a second time, after a token was refreshed, it is the same that travels."""
+        journey.writes = journey.writes or self._take(journey)
         if not journey.writes:
-            journey.writes = self._take(journey)
-            if not journey.writes:
-                raise Nobody
-        if not journey.left_at:
+            raise Nobody
+        loop = asyncio.get_running_loop()
+        if journey.batch is None:
             self._forget_leftovers(journey.realm)
-            journey.sent += 1
             writes = tuple(write.requestid for write in journey.writes)
-            row = Batch(
-                realm=journey.realm, requestid=journey.requestid, writes=writes, sent=journey.sent, at=self._now()
+            journey.batch = Batch(
+                realm=journey.realm,
+                requestid=journey.requestid,
+                writes=writes,
+                sent=journey.sent + 1,
+                at=self._now(),
             )
-            await self._record(journey.key, row)
-        journey.left_at = asyncio.get_running_loop().time()
+            await self._record(journey.key, journey.batch)
+            ready_at = min(write.ready_at for write in journey.writes)
+            if loop.time() > ready_at + LEAVES_WITHIN_SECONDS or journey.tenure != self._tenure:
+                self._rows.pop(journey.key, None)
+                _fail(journey.writes, Alone())
+                raise Nobody
+        journey.left_at = loop.time()
 
     def _forget_leftovers(self, realm: str) -> None:
         old = [key for key, row in self._rows.items() if row.realm == realm and row.at + KEPT < self._now()]
@@ -268,17 +319,13 @@ class Batches:
             if key not in self._doubts:
                 del self._rows[key]
 
-    def _fail(self, writes: Iterable[_Write], problem: BaseException) -> None:
-        for write in writes:
-            write.fail(problem)
-
     # Without an answer
 
-    def _doubt(self, batch: Batch, left_at: float) -> _Doubt:
+    def _doubt(self, batch: Batch, left_at: float, tenure: int) -> _Doubt:
         """The doubt about a recorded batch; of one that another life of the worker sent, it begins now."""
         key = f"{batch.realm}/{batch.requestid}"
         if key not in self._doubts:
-            self._doubts[key] = _Doubt(batch)
+            self._doubts[key] = _Doubt(batch, tenure)
             self._start(self._resolve(key, self._doubts[key], left_at))
         return self._doubts[key]
 
@@ -286,23 +333,29 @@ class Batches:
         """Let its writes be looked up when it is over; send it again if all of them come back."""
         await asyncio.sleep(left_at + OVER_SECONDS - asyncio.get_running_loop().time())
         doubt.over.set()
-        if doubt.batch.sent < SENT_MAX:
+        batch = doubt.batch
+        if batch.sent < SENT_MAX and doubt.tenure == self._tenure:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TOGETHER_SECONDS_MAX):
                     await doubt.all_back.wait()
         del self._doubts[key]
-        if doubt.all_back.is_set():
-            writes = [doubt.back[requestid] for requestid in doubt.batch.writes]
-            await self._travel(_Journey(doubt.batch.realm, doubt.batch.sent, writes))
-            return
-        self._rows.pop(key, None)
-        self._fail(doubt.back.values(), Alone())
+        if doubt.tenure == self._tenure and len(doubt.back) == len(batch.writes):
+            writes = [doubt.back[requestid] for requestid in batch.writes]
+            await self._travel(_Journey(batch.realm, doubt.tenure, batch.sent, writes))
+        else:
+            self._rows.pop(key, None)
+            _fail(doubt.back.values(), Alone())
 
-    async def _again(self, batch: Batch, write: _Write) -> Found:
+    async def _again(self, realm: str, write: _Write) -> Found:
         """A write that was looked up in vain, with the others of its batch. Raises Alone when they do not all come."""
-        doubt = self._doubts.get(f"{batch.realm}/{batch.requestid}")
+        batch = self._recorded(realm, write.requestid)
+        if batch is None:
+            raise Alone
+        doubt = self._doubts.get(f"{realm}/{batch.requestid}")
         if doubt is None or not doubt.over.is_set():
             raise Doubtful("this write may have left in a batch whose answer nobody knows")
+        if doubt.tenure != self._tenure:
+            raise Alone
         doubt.back[write.requestid] = write
         if len(doubt.back) == len(batch.writes):
             doubt.all_back.set()
@@ -316,6 +369,11 @@ class Batches:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _fail(writes: Iterable[_Write], problem: BaseException) -> None:
+    for write in writes:
+        write.fail(problem)
 
 
 def _hand_out(writes: list[_Write], answers: list[dict[str, Any]], tid: str | None) -> None:

@@ -22,6 +22,7 @@ from .oauth import InvalidGrant, Tokens
 log = structlog.get_logger()
 
 SECOND_TRY_SECONDS = 30.0
+HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
 
 
@@ -70,6 +71,7 @@ class Connections:
         clock: Callable[[], float],
         refresh_before_seconds: float,
         second_try_seconds: float = SECOND_TRY_SECONDS,
+        hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
     ) -> None:
         self._table = table
         self._oauth = oauth
@@ -78,6 +80,7 @@ class Connections:
         self._clock = clock
         self._refresh_before = timedelta(seconds=refresh_before_seconds)
         self._second_try_seconds = second_try_seconds
+        self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
@@ -137,6 +140,9 @@ class Connections:
         if self._table.get(old.realm) == old:  # else a person connected the company meanwhile: those tokens stand
             await self._record(new)
             log.info("connection_changed", realm=new.realm, state=new.state)
+            if ends_soon(new, self._now(), self._hard_expiry_warning):
+                remedy = f"metronome-qbo connect --realm {new.realm}"
+                log.warning("connection_ends_soon", realm=new.realm, at=str(new.hard_expires_at), remedy=remedy)
         del self._unrecorded[old.realm]
         return self._connection(old.realm)
 
@@ -177,6 +183,12 @@ async def connections_agent(
     return [ResumeParked(realm=change.realm, waits_for="connection")] if change.state == "connected" else []
 
 
+def ends_soon(connection: ConnectionChanged, now: datetime, within: timedelta) -> bool:
+    """Whether a person should connect the company again, because no refresh will help before long."""
+    hard = connection.hard_expires_at
+    return connection.state == "connected" and hard is not None and hard <= now + within
+
+
 def newest(current: ConnectionChanged | None, incoming: ConnectionChanged) -> ConnectionChanged:
     """Whichever changed last; of two at the same instant the one that comes later in the log."""
     return incoming if current is None or incoming.changed_at >= current.changed_at else current
@@ -186,6 +198,7 @@ def connected(
     realm: str, tokens: Tokens, cipher: Cipher, now: datetime, *, previous: ConnectionChanged | None
 ) -> ConnectionChanged:
     """The fact that `realm` is connected with `tokens`, which are encrypted here; newer than `previous`."""
+    hard = tokens.hard_expires_in_seconds
     return ConnectionChanged(
         realm=realm,
         state="connected",
@@ -195,6 +208,7 @@ def connected(
         access_token_expires_at=now + timedelta(seconds=tokens.expires_in_seconds),
         refresh_token=cipher.encrypt(tokens.refresh_token),
         refresh_token_expires_at=now + timedelta(seconds=tokens.refresh_expires_in_seconds),
+        hard_expires_at=None if hard is None else now + timedelta(seconds=hard),
     )
 
 

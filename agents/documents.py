@@ -25,6 +25,7 @@ from .failures import (
     NotFound,
     Refused,
     StaleObject,
+    Unrecoverable,
     Wait,
 )
 from .mappings import customer_ref, item_ref
@@ -113,6 +114,7 @@ async def post_document(
     """
     document, made, number = command.document, 0, ""
     taken: dict[str, DuplicateNumber] = {}
+    given_up: Unrecoverable | None = None
     key = f"{entry.realm}/{entry.invoice_id}"
     while True:
         try:
@@ -122,6 +124,7 @@ async def post_document(
                     return _written(entry, "voided", sink, made, adopted=True)
                 if entry.content_hash == resolved.content_hash:
                     return _written(entry, "posted", sink, made, adopted=True)
+            _refuse_given_up(entry, given_up, sink)
             _refuse_other_kind(entry, document)
             number = entry.doc_number if entry.in_books and entry.doc_number else free_number(entry, taken, sink)
             if number in taken:
@@ -152,6 +155,8 @@ async def post_document(
         except DuplicateNumber as failure:
             # Not ours unless the look-up at the top of the loop says so; else the next number is longer.
             taken[number] = failure
+        except Unrecoverable as failure:
+            given_up = failure
         except (Wait, Doubtful, DuplicateRequest, StaleObject) as failure:
             await tries.pause(failure)
             entry = sink.tables.invoices.get(key, entry)
@@ -160,6 +165,7 @@ async def post_document(
 async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tries: Tries) -> Written | None:
     """Void what is in the books of this invoice; None when there is nothing. Raises like `post_document`."""
     made, key = 0, f"{entry.realm}/{entry.invoice_id}"
+    given_up: Unrecoverable | None = None
     while True:
         try:
             if entry.attempt is not None:
@@ -168,6 +174,7 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
                     return _written(entry, "voided", sink, made, adopted=True)
             if not entry.in_books:
                 return None
+            _refuse_given_up(entry, given_up, sink)
             kind, number = entry.kind or "invoice", entry.doc_number or doc_number(entry.invoice_id)
             content = encode({"Id": entry.qbo_id, "SyncToken": entry.sync_token})
             identity = requestid(command.realm, f"invoice/{command.invoice_id}", "void", content, entry.refusals)
@@ -184,6 +191,8 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
             found, tid = await _write(entry, attempt, content, sink)
             entry = _as_found(entry, found, kind, None)
             return _written(entry, "voided", sink, made, identity, tid)
+        except Unrecoverable as failure:
+            given_up = failure
         except (Wait, Doubtful, DuplicateRequest, StaleObject) as failure:
             await tries.pause(failure)
             entry = sink.tables.invoices.get(key, entry)
@@ -216,6 +225,14 @@ async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sin
     """One write. A definite no settles its attempt in the table; a doubtful one leaves it for the look-up."""
     operation = "void" if attempt.operation == "void" else None
     try:
+        if attempt.operation == "create" and sink.batches is not None:
+            return await sink.batches.create(
+                entry.realm,
+                ENTITY[attempt.kind],
+                content,
+                requestid=attempt.requestid,
+                first=entry.attempts == 1,
+            )
         return await sink.books.write(
             entry.realm, ENTITY[attempt.kind], content, requestid=attempt.requestid, operation=operation
         )
@@ -231,6 +248,9 @@ async def settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> L
     """Learn what became of an attempt without a result: the entry as the books have it, also put into the table."""
     attempt = entry.attempt
     assert attempt is not None
+    if sink.batches is not None:
+        first = attempt.operation == "create" and entry.attempts == 1
+        await sink.batches.over(entry.realm, attempt.requestid, first=first)
     if entry.qbo_id is not None and attempt.operation != "create":
         found = await fetched(entry, attempt.kind, sink)
     else:
@@ -332,6 +352,13 @@ def _written(
     done = entry if entry.state == state else move(entry, state)
     done = done.replace(changed_at=sink.now(), attempt=None, error=None, reason=None, waits_for=None)
     return Written(done, identity, tid, adopted, made)
+
+
+def _refuse_given_up(entry: LedgerEntry, failure: Unrecoverable | None, sink: Sink) -> None:
+    """It was looked up, and is not as wanted. Written again by a later command it has another requestid."""
+    if failure is not None:
+        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(refusals=entry.refusals + 1)
+        raise Refused(str(failure), failure.facts)
 
 
 def _refuse_other_kind(entry: LedgerEntry, document: Document) -> None:

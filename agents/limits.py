@@ -27,6 +27,9 @@ class Limits:
 ARRIVAL_SECONDS_MAX = 0.25
 """On the way: our event loop, a new connection, the network."""
 
+SPREAD = 5
+"""A minute's batches leave in so many parts."""
+
 CLOCK_SECONDS = 0.02
 """The server's clock is not quite ours."""
 
@@ -68,7 +71,11 @@ class _Company:
             _Window(limits.per_second, 1.0 + CLOCK_SECONDS),
             _Window(limits.per_minute, 60.0 + CLOCK_SECONDS),
         )
-        self.batches = _Window(limits.batches_per_minute, 60.0 + CLOCK_SECONDS)
+        # Spread over the minute, so that a batch that is full does not wait for most of one.
+        self.batch_windows = (
+            _Window(-(-limits.batches_per_minute // SPREAD), 60.0 / SPREAD + CLOCK_SECONDS),
+            _Window(limits.batches_per_minute, 60.0 + CLOCK_SECONDS),
+        )
         self.batch_turn = asyncio.Lock()
         self.slots = asyncio.Semaphore(limits.in_flight_max)
         self.turn = asyncio.Lock()
@@ -113,9 +120,10 @@ class Pacer:
     async def _batch_admission(self, company: _Company) -> _Passage:
         """Waits for the window of batches before it takes a slot: single requests overtake it meanwhile."""
         async with company.batch_turn:
-            await self._wait_for_batch(company)
+            await self._until(lambda now: max(window.free_at(now) for window in company.batch_windows))
             passage = await self._admission(company)
-            company.batches.passages.append(passage)
+            for window in company.batch_windows:
+                window.passages.append(passage)
             return passage
 
     async def _admission(self, company: _Company) -> _Passage:
@@ -131,17 +139,12 @@ class Pacer:
             company.slots.release()
             raise
 
-    async def _wait_for_batch(self, company: _Company) -> None:
-        while (seconds := company.batches.free_at(now := self._monotonic()) - now) > 0:
-            await self._sleep(seconds)
-
     async def _wait(self, company: _Company) -> None:
-        while True:
-            now = self._monotonic()
-            free_at = max(company.paused_until, *(window.free_at(now) for window in company.windows))
-            if free_at <= now:
-                return
-            await self._sleep(free_at - now)
+        await self._until(lambda now: max(company.paused_until, *(window.free_at(now) for window in company.windows)))
+
+    async def _until(self, free_at: Callable[[float], float]) -> None:
+        while (seconds := free_at(now := self._monotonic()) - now) > 0:
+            await self._sleep(seconds)
 
     def _company(self, realm: str) -> _Company:
         if realm not in self._companies:

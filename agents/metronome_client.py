@@ -1,10 +1,13 @@
 """Metronome's API, as far as we call it (facts/metronome.md §2, §4). Each method is one attempt."""
 
 import json
-from typing import Any
-from urllib.parse import quote
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
-from models.metronome import Contract, Customer
+from pydantic import ValidationError
+
+from models.metronome import Contract, Customer, ListedInvoice
 from models.money import parse_json
 from models.outcomes import ErrorFacts
 
@@ -12,6 +15,16 @@ from .failures import Doubtful, Failure, NotFound, Refused, TokenRefused, Wait
 from .transport import Answer, AnswerLost, NotSent, Transport
 
 MESSAGE_CHARACTERS_MAX = 500
+
+M = TypeVar("M", Customer, ListedInvoice)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[M]):
+    """One page of a list, and the cursor of the next; None at the end (§4.4)."""
+
+    rows: list[M]
+    next_page: str | None
 
 
 class MetronomeClient:
@@ -39,6 +52,33 @@ class MetronomeClient:
     async def contract(self, customer_id: str, contract_id: str) -> Contract:
         body = {"customer_id": customer_id, "contract_id": contract_id}
         return Contract.model_validate(_data(await self._call("POST", "/v2/contracts/get", body)))
+
+    async def customers(self, *, archived: bool, limit: int, next_page: str | None) -> Listed[Customer]:
+        """The active customers, or the archived ones: no list holds both (§7)."""
+        query = {"limit": str(limit)} | ({"only_archived": "true"} if archived else {})
+        return await self._page("/v1/customers", query, next_page, Customer)
+
+    async def invoices(
+        self, customer_id: str, *, status: str, limit: int, next_page: str | None
+    ) -> Listed[ListedInvoice]:
+        """A customer's invoices of one status, the last issued first; by default nobody knows how they come (§2)."""
+        query = {"limit": str(limit), "sort": "date_desc", "status": status}
+        path = f"/v1/customers/{quote(customer_id, safe='')}/invoices"
+        return await self._page(path, query, next_page, ListedInvoice)
+
+    async def _page(self, path: str, query: dict[str, str], next_page: str | None, model: type[M]) -> Listed[M]:
+        """Raises Doubtful too for a page that cannot be read, and for a cursor that leads nowhere."""
+        if next_page is not None:
+            query = query | {"next_page": next_page}
+        answer = await self._call("GET", f"{path}?{urlencode(query)}")
+        try:
+            body = parse_json(answer.body)
+            page = Listed([model.model_validate(each) for each in body["data"]], body.get("next_page") or None)
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
+            raise Doubtful(f"Metronome's list at {path} cannot be read", ErrorFacts(status=answer.status)) from None
+        if next_page is not None and page.next_page == next_page:
+            raise Doubtful(f"Metronome's list at {path} does not end", ErrorFacts(status=answer.status))
+        return page
 
     async def set_custom_field(self, entity: str, entity_id: str, key: str, value: str) -> None:
         """Overwrites one custom field; naturally repeatable (§4.5). The key must exist (`metronome-qbo setup`)."""

@@ -24,12 +24,21 @@ class ClientRefused(TokenServerTrouble):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What Intuit gave. Neither repr nor str shows a token."""
+    """What Intuit gave. Neither repr nor str shows a token.
+
+    `hard_expires_in_seconds`: after that a person has to consent again, however often the tokens were refreshed; None
+    when Intuit does not say so.
+    """
 
     access_token: str = field(repr=False)
     expires_in_seconds: int
     refresh_token: str = field(repr=False)
     refresh_expires_in_seconds: int
+    hard_expires_in_seconds: int | None = None
+
+
+HARD_EXPIRY_HEADER = "x-include-refresh-token-hard-expires-in"
+"""Without it Intuit does not tell how long the consent lives (facts/quickbooks.md §7)."""
 
 
 class IntuitOAuth:
@@ -59,6 +68,7 @@ class IntuitOAuth:
             "Authorization": self._authorization,
             "Accept": "application/json",
             "Content-Type": "application/x-www-form-urlencoded",
+            HARD_EXPIRY_HEADER: "true",
         }
         try:
             answer = await self._transport(
@@ -80,6 +90,7 @@ class _TokenAnswer(BaseModel):
     expires_in: int = Field(gt=0)
     refresh_token: str = Field(min_length=1)
     x_refresh_token_expires_in: int = Field(gt=0)
+    x_refresh_token_hard_expires_in: int | None = None
 
 
 class _ErrorAnswer(BaseModel):
@@ -98,6 +109,7 @@ def _tokens(answer: Answer) -> Tokens:
         expires_in_seconds=given.expires_in,
         refresh_token=given.refresh_token,
         refresh_expires_in_seconds=given.x_refresh_token_expires_in,
+        hard_expires_in_seconds=given.x_refresh_token_hard_expires_in,
     )
 
 

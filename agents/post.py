@@ -149,17 +149,18 @@ async def _take_back(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell:
         return None
     tries = sink.tries(command.realm)
     entry, ours = await taking_back.standing(entry, sink, tries)
-    original, found = await taking_back.standing(taking_back.original_of(command, sink), sink, tries)
-    if ours is None and found is None:
-        tell |= {"rule": NEVER_POSTED, "reason": "there is nothing in the books to take back"}
-        taking_back.close(command, "voided in Metronome; there is nothing in the books to take back", sink)
-        return None
     if entry.state == "voided":
         tell |= VOIDED  # a person took ours back
         return documents.adopted(entry, "voided", sink)
-    if found is None or ours is not None:
+    original = taking_back.original_of(command, sink)
+    if ours is not None:
         written = documents.adopted(entry, "posted", sink)
     else:
+        original, found = await taking_back.standing(original, sink, tries)
+        if found is None:
+            tell |= {"rule": NEVER_POSTED, "reason": "there is nothing in the books to take back"}
+            taking_back.close(command, "voided in Metronome; there is nothing in the books to take back", sink)
+            return None
         resolved = documents.resolve(command, sink)
         taking_back.check(original, found, resolved)
         written = await documents.post_document(command, entry, resolved, sink, tries)

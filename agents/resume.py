@@ -1,6 +1,6 @@
 """What follows from an outcome for those who wait: the commands that are published again after it."""
 
-from models.commands import Command, ResumeParked, SetCustomerMapping, SetItemMapping
+from models.commands import Command, PostInvoice, ResumeParked, SetCustomerMapping, SetItemMapping
 from models.outcomes import Outcome
 from models.record import Address
 
@@ -31,6 +31,8 @@ def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
         return []
     waited_for = room.leave(realm, subject, outcome.command)
     chosen = room.called(realm, subject, now) if _brings(outcome, command) else []
+    if isinstance(command, PostInvoice) and command.document.reverses is not None and outcome.result in SUCCEEDED:
+        chosen += room.called(realm, f"invoice/{command.document.reverses}", now)
     if isinstance(command, SetCustomerMapping | SetItemMapping):
         # It may be the one that QuickBooks found fault with, which it names by its own id, if at all.
         chosen += room.called(realm, "mapping", now)

@@ -13,6 +13,7 @@ from yarl import URL
 
 from agents import enrich, post, write_back
 from agents.availability import Availability
+from agents.batches import Batches
 from agents.connections import Connections, connections_agent
 from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event
 from agents.enrich import Enricher, Remembered, Routes
@@ -26,7 +27,7 @@ from agents.waiting import WaitingRoom
 from agents.write_back import WriteBack
 from models.commands import COMMANDS, ResumeParked
 from models.events import ConnectionChanged, InvoiceEnriched
-from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, Waiting
+from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Waiting
 from models.outcomes import Outcome
 from models.record import Address, Record
 
@@ -71,12 +72,17 @@ class Topology:
         invoices = record_table(self.app, "invoices", LedgerEntry, partitions=partitions)
         doc_numbers = text_table(self.app, "doc_numbers", partitions=partitions)
         waiting = record_table(self.app, "waiting", Waiting, partitions=partitions)
+        sent_batches = record_table(self.app, "batches", Batch, partitions=partitions)
         tokens = record_table(self.app, "connections", ConnectionChanged, partitions=partitions)
 
         async def record_attempt(key: str, entry: LedgerEntry) -> None:
             invoices[key] = entry
             await invoices.confirmed()
             await doc_numbers.confirmed()
+
+        async def record_batch(key: str, batch: Batch) -> None:
+            sent_batches[key] = batch
+            await sent_batches.confirmed()
 
         async def record_connection(change: ConnectionChanged) -> None:
             await self.publish([change])
@@ -86,7 +92,7 @@ class Topology:
         async def publish_with_tables(records: Sequence[Record | DeadLetter]) -> None:
             """An acknowledged command must never be ahead of the tables that it changed."""
             await self.publish(records)
-            for table in (customers, items, invoices, doc_numbers, waiting, tokens):
+            for table in (customers, items, invoices, doc_numbers, waiting, sent_batches, tokens):
                 await table.confirmed()
 
         metronome = metronome_client(settings, transport)
@@ -97,9 +103,19 @@ class Topology:
             record_connection,
             time.time,
             settings.quickbooks.refresh_before_seconds,
+            hard_expiry_warning_days=settings.quickbooks.hard_expiry_warning_days,
+        )
+        client = quickbooks_client(settings, transport, connections)
+        self._batches = Batches(
+            client,
+            sent_batches,
+            record_batch,
+            size_max=settings.quickbooks.batch_size,
+            wait_seconds=settings.quickbooks.batch_wait_milliseconds / 1000,
+            now=_now,
         )
         sink = Sink(
-            books=quickbooks_client(settings, transport, connections),
+            books=client,
             tables=Tables(customers, items, invoices, doc_numbers, record_attempt),
             waiting=WaitingRoom(
                 waiting, timedelta(seconds=settings.quickbooks.waiting_probe_seconds / RESTS_PER_PROBE)
@@ -109,6 +125,7 @@ class Topology:
             policy_of=settings.policy_of,
             patience=_patience(settings.quickbooks.patience_seconds, settings.quickbooks.backoff_max_seconds),
             now=_now,
+            batches=self._batches,
         )
         enricher = _enricher(settings, metronome)
         into = WriteBack(
@@ -213,6 +230,7 @@ class Topology:
         """Before partitions go to another worker: let what is in flight reach its end, within a bound."""
         for delivery in self.deliveries:
             await delivery.drain(DRAIN_SECONDS)
+        self._batches.surrender()
 
 
 async def events_of(stream: faust.StreamT[bytes]) -> AsyncIterator[Event]:

@@ -31,6 +31,7 @@ def quickbooks_client(settings: Settings, transport: Transport, tokens: AccessTo
         quickbooks.requests_per_minute,
         quickbooks.in_flight_max,
         quickbooks.throttled_wait_seconds,
+        quickbooks.batches_per_minute,
     )
     pacer = Pacer(limits, monotonic=time.monotonic)
     return QuickBooksClient(transport, quickbooks.url, tokens, pacer, timeout_seconds=quickbooks.timeout_seconds)

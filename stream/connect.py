@@ -78,14 +78,18 @@ class ConnectionLog:
         self._timeout_seconds = settings.kafka.timeout_seconds
 
     async def newest(self, realm: str) -> ConnectionChanged | None:
-        """What stands for `realm`. Raises BrokerUnreachable, or ReadFailed of `stream.reader`."""
-        found = None
+        """What stands for `realm`. Raises as `every`."""
+        return (await self.every()).get(realm)
+
+    async def every(self) -> dict[str, ConnectionChanged]:
+        """What stands for each realm. Raises BrokerUnreachable, or ReadFailed of `stream.reader`."""
+        found: dict[str, ConnectionChanged] = {}
         records = read_range(self._bootstrap_servers, self._topic, 0, None, timeout_seconds=self._timeout_seconds)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 async for record in records:
-                    if record.key == realm.encode() and (change := _decoded(record.value)) is not None:
-                        found = newest(found, change)
+                    if (change := _decoded(record.value)) is not None and record.key == change.realm.encode():
+                        found[change.realm] = newest(found.get(change.realm), change)
         except TimeoutError:
             raise self._unreachable("did not give the connections") from None
         return found

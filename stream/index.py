@@ -23,7 +23,7 @@ from .story import DeadLetter, Step, fold, in_order
 from .words import iso
 
 APPLICATION_ID = 0x4D51_4958  # says that a SQLite file is ours, so that no other one is ever deleted
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_SECONDS = 10
 
 SCHEMA = """
@@ -62,7 +62,7 @@ CREATE TABLE table_rows (
 ) WITHOUT ROWID;
 CREATE TABLE connections (
     realm TEXT PRIMARY KEY, company_name TEXT, state TEXT NOT NULL, changed_at TEXT NOT NULL,
-    access_token_expires_at TEXT, refresh_token_expires_at TEXT, reason TEXT
+    access_token_expires_at TEXT, refresh_token_expires_at TEXT, hard_expires_at TEXT, reason TEXT
 ) WITHOUT ROWID;
 """
 
@@ -253,10 +253,11 @@ def _insert_connections(connection: sqlite3.Connection, changes: Iterable[Connec
     for change in changes:
         # The newest `changed_at` wins; a refresh does not repeat the company's name.
         connection.execute(
-            """INSERT INTO connections VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (realm) DO UPDATE SET
+            """INSERT INTO connections VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (realm) DO UPDATE SET
                company_name = coalesce(excluded.company_name, company_name), state = excluded.state,
                changed_at = excluded.changed_at, access_token_expires_at = excluded.access_token_expires_at,
-               refresh_token_expires_at = excluded.refresh_token_expires_at, reason = excluded.reason
+               refresh_token_expires_at = excluded.refresh_token_expires_at,
+               hard_expires_at = excluded.hard_expires_at, reason = excluded.reason
                WHERE excluded.changed_at >= connections.changed_at""",
             (
                 change.realm,
@@ -265,6 +266,7 @@ def _insert_connections(connection: sqlite3.Connection, changes: Iterable[Connec
                 iso(change.changed_at),
                 change.access_token_expires_at and iso(change.access_token_expires_at),
                 change.refresh_token_expires_at and iso(change.refresh_token_expires_at),
+                change.hard_expires_at and iso(change.hard_expires_at),
                 change.reason,
             ),
         )

@@ -24,7 +24,7 @@ class TopicNames:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-TABLES = ("customers", "items", "invoices", "doc_numbers", "waiting", "connections")
+TABLES = ("customers", "items", "invoices", "doc_numbers", "waiting", "batches", "connections")
 
 
 def topic_names(settings: Settings) -> TopicNames:

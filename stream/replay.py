@@ -201,17 +201,17 @@ def judge(commands: Sequence[Command], history: History) -> tuple[Kind, str | No
             case DeclineInvoice():
                 still = f" ({document.doc_number} stands in QuickBooks)" if document and in_books else ""
                 return "declined", f"{command.decision}, {command.rule}: {command.reason}{still}", []
+            case VoidInvoice(by_hand=str()) if document and in_books:
+                return "declined", f"{command.reason}; {document.doc_number} stays in QuickBooks: {command.by_hand}", []
             case VoidInvoice() if in_books:
                 return "differs", command.reason, [Change("document", "posted", "voided")]
             case VoidInvoice():
                 return "same", "not in the books, and would not be", []
+            case PostInvoice(document=Document(reverses=str())) if in_books:
+                taken_back = Change("document", "posted", f"taken back by {command.document.doc_number}")
+                return "differs", "Metronome voided the invoice", [taken_back]
             case PostInvoice(document=Document(reverses=str())) if not history.voided:
-                changes = [Change("document", "posted", f"taken back by {command.document.doc_number}")]
-                return (
-                    ("differs", "Metronome voided the invoice", changes)
-                    if in_books
-                    else ("same", "not in the books, and would not be", [])
-                )
+                return "same", "not in the books, and would not be", []
             case PostInvoice() if history.voided:
                 return "voided", None, []
             case PostInvoice():

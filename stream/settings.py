@@ -70,6 +70,13 @@ class QuickBooks(Section):
     timeout_seconds: int = Field(130, ge=1, description="longest wait for one answer; QuickBooks may run 120 s")
     requests_per_second: int = Field(10, ge=1, description="per company")
     requests_per_minute: int = Field(500, ge=1, description="per company; lower it when other apps share the company")
+    batches_per_minute: int = Field(40, ge=1, description="per company; each counts as one request too")
+    batch_size: int = Field(
+        0, ge=0, le=30, description="new documents in one batch request; 0 sends each by itself. Batches are metered"
+    )
+    batch_wait_milliseconds: int = Field(
+        50, ge=1, le=5000, description="how long a new document waits for others to share a batch with"
+    )
     in_flight_max: int = Field(10, ge=1, description="requests at a time per company")
     throttled_wait_seconds: int = Field(60, ge=0, description="how long a company waits after a 429")
     patience_seconds: int = Field(
@@ -80,6 +87,16 @@ class QuickBooks(Section):
         300, ge=1, description="how often one waiting command of each cause tries whether it may go on"
     )
     refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
+    hard_expiry_warning_days: int = Field(
+        30, ge=0, le=1825, description="how long before a person must connect the company again a warning begins"
+    )
+
+    @field_validator("batch_size")
+    @classmethod
+    def _is_no_batch_of_one(cls, size: int) -> int:
+        if size == 1:
+            raise ValueError("a batch of one is not a batch; 0 turns batches off, 2 to 30 turns them on")
+        return size
 
 
 class Routing(Section):
@@ -88,6 +105,29 @@ class Routing(Section):
     customer_field: str = Field("qbo_realm_id", description="custom field of the Metronome customer with a realm id")
     by_currency: dict[str, str] = Field({}, description="realm id for each currency code")
     default_realm: str | None = Field(None, description="realm id for everything else")
+
+
+class Watch(Section):
+    """What `watch` asks Metronome for, and how often. Metronome publishes no limits (facts/metronome.md §4.3)."""
+
+    interval_seconds: int = Field(3600, ge=1, le=604_800, description="pause between two rounds over all customers")
+    look_back_days: int = Field(
+        35, ge=1, le=3650, description="finalized invoices are looked at back to this many days since their issue"
+    )
+    void_look_back_days: int = Field(
+        365, ge=1, le=3650, description="voided invoices are looked at back to this many days since their issue"
+    )
+    requests_per_second: int = Field(5, ge=1, le=1000, description="requests to Metronome; other programs have theirs")
+    grace_minutes: int = Field(
+        60, ge=0, le=10_080, description="how long after its issue an invoice's webhook may take before it is missed"
+    )
+    page_size: int = Field(50, ge=1, le=100, description="invoices or customers in one answer")
+    repeat_after_hours: int = Field(
+        24, ge=1, le=720, description="what is still open is announced again after this, by the same process"
+    )
+    patience_seconds: int = Field(
+        600, ge=1, description="how long one request waits for Metronome to recover before the round ends"
+    )
 
 
 class Receiver(Section):
@@ -145,6 +185,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     policies: dict[str, Policy] = Field({}, description="another policy, whole, for single realms")
     receiver: Receiver = Receiver()
+    watch: Watch = Watch()
     worker: Worker = Worker()
     web: Web = Web()
     logging: Logging = Logging()

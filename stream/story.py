@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from agents.watch import SOURCE, SOURCE_HEADER
 from models.commands import (
     COMMANDS,
     Command,
@@ -23,6 +24,7 @@ from models.commands import (
     SetItemMapping,
     VoidInvoice,
 )
+from models.document import Document, reversed_id
 from models.events import InvoiceEnriched
 from models.ledger import LEGAL_MOVES
 from models.metronome import Invoice, InvoiceFinalized, Webhook
@@ -174,6 +176,10 @@ def _step(role: Role, record: RawRecord, what: str, summary: str, **parts: objec
     return Step(record.address, role, iso_of_ms(record.timestamp_ms), what, summary, **parts)  # type: ignore[arg-type]
 
 
+_HOW_FOUND = {SOURCE.encode(): "Found by watch in Metronome, where no webhook had told of it"}
+"""Sources other than Metronome's webhooks."""
+
+
 def _of_webhook(record: RawRecord) -> Step:
     body = record.value or b""
     kind = Webhook.model_validate_json(body).type
@@ -184,7 +190,7 @@ def _of_webhook(record: RawRecord) -> Step:
         "webhooks",
         record,
         "webhook",
-        "Metronome says that the invoice is final",
+        _HOW_FOUND.get(dict(record.headers).get(SOURCE_HEADER, b""), "Metronome says that the invoice is final"),
         invoice_id=webhook.properties.invoice_id,
         state="received",
         sets={
@@ -235,6 +241,8 @@ def _of_command(record: RawRecord) -> Step:
     summary = _command_summary(command)
     sets: dict[str, str | float | None] = {"realm": command.realm}
     match command:
+        case PostInvoice(document=Document(reverses=str())):
+            pass  # the invoice's own document is the one that is taken back
         case PostInvoice(document=document):
             sets |= {
                 "kind": document.kind,
@@ -255,7 +263,7 @@ def _of_command(record: RawRecord) -> Step:
         command.type,
         summary,
         realm=command.realm,
-        invoice_id=command.invoice_id,
+        invoice_id=reversed_id(command.invoice_id) or command.invoice_id,
         cause=cause,
         state="commanded",
         sets=sets,
@@ -268,7 +276,10 @@ def _command_summary(command: Command) -> str:
             words = "invoice" if document.kind == "invoice" else "credit memo"
             lines = count_text(len(document.lines), "line", "lines")
             total = money_text(document.total, document.currency)
-            return f"To be in QuickBooks as {words} {document.doc_number}: {total} on {lines}"
+            to_be = "To be in QuickBooks as" if document.reverses is None else "To be taken back in QuickBooks by"
+            return f"{to_be} {words} {document.doc_number}: {total} on {lines}"
+        case VoidInvoice(by_hand=str()):
+            return f"To be left to a person, if it was posted: {command.reason}"
         case VoidInvoice():
             return f"To be voided: {command.reason}"
         case DeclineInvoice():
@@ -292,6 +303,21 @@ def _of_outcome(record: RawRecord) -> Step:
     if about != "invoice":
         return _step("outcomes", record, outcome.result, summary, realm=outcome.realm, cause=cause)
     sets: dict[str, str | float | None] = {"realm": outcome.realm}
+    if (taken_back := reversed_id(subject_id)) is not None:
+        return _step(
+            "outcomes",
+            record,
+            outcome.result,
+            summary,
+            realm=outcome.realm,
+            invoice_id=taken_back,
+            cause=cause,
+            state="voided" if outcome.result in _IN_BOOKS else outcome.result,
+            reason=outcome.reason,
+            remedy=outcome.remedy,
+            waits_for=outcome.waits_for,
+            sets=sets,
+        )
     for column, value in (
         ("kind", outcome.kind),
         ("qbo_id", outcome.qbo_id),
@@ -327,6 +353,8 @@ def _outcome_summary(outcome: Outcome) -> str:
     document = f"{what} {outcome.qbo_id or ''}".rstrip() + (f" ({named})" if named else "")
     because = f": {outcome.reason}" if outcome.reason else ""
     match outcome.result:
+        case "posted" if reversed_id(outcome.subject) is not None:
+            return f"Taken back in QuickBooks by {document}{because}"
         case "posted":
             verb = "Found in QuickBooks, so not posted again:" if outcome.adopted else "Posted in QuickBooks as"
             return f"{verb} {document}"

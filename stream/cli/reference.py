@@ -63,7 +63,7 @@ def _section(name: str) -> Iterator[str]:
         yield "| | Default | Meaning |"
         yield "|---|---|---|"
         for each in arguments:
-            yield f"| `{each.name.upper()}` | {"required" if each.required else "optional"} | {_cell(each.help)} |"
+            yield f"| `{each.name.upper()}` | {'required' if each.required else 'optional'} | {_cell(each.help)} |"
         for each in options:
             names = ", ".join(f"`{option}`" for option in [*each.opts, *each.secondary_opts])
             yield f"| {names} | {_default(each)} | {_cell(each.help)} |"

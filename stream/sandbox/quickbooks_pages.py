@@ -44,7 +44,7 @@ FACTS = (
     "TxnDate", "DueDate", "SalesTermRef", "CurrencyRef", "ExchangeRate", *AMOUNTS, "ClassRef", "DepartmentRef",
     "IncomeAccountRef", "PrivateNote", "EmailStatus", "Id", "SyncToken",
 )  # fmt: skip
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:~void)?")
 
 
 def metronome_id(sale: Json) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -53,11 +54,13 @@ TABLE_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "doc_numbers": (("value", "Invoice"),),
     "waiting": (("waits_for", "Waits for"), ("tried_at", "Last tried")),
+    "batches": (("sent", "Times sent"), ("at", "Last sent")),
     "connections": (
         ("company_name", "Company"),
         ("state", "State"),
         ("access_token_expires_at", "Access until"),
         ("refresh_token_expires_at", "Connection until"),
+        ("hard_expires_at", "Hard expiry"),
     ),
 }
 
@@ -103,10 +106,16 @@ class Pages:
         self._bootstrap = settings.kafka.bootstrap_servers
         self._index = index
         self._page_rows = settings.web.page_rows
+        self._hard_expiry_warning = timedelta(days=settings.quickbooks.hard_expiry_warning_days)
         self._topics = {*topic_names(settings).all(), *(changelog(settings, table) for table in TABLES)}
 
     async def overview(self, request: web.Request) -> Data:
-        return await self._ask(queries.overview)
+        data = await self._ask(queries.overview)
+        warn_from = words.iso(datetime.now(UTC) + self._hard_expiry_warning)
+        for row in data["connections"]:
+            hard = row["hard_expires_at"]
+            row["ends_soon"] = row["state"] == "connected" and hard is not None and hard <= warn_from
+        return data
 
     async def invoices(self, request: web.Request) -> Data:
         search, state, sort = _search(request), request.query.get("state", ""), request.query.get("sort", "changed")
