@@ -6,6 +6,7 @@ same requestid. So it is safe whether QuickBooks remembers a requestid or not (f
 """
 
 import hashlib
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -32,6 +33,11 @@ from .mappings import customer_ref, item_ref
 from .persistence import Tries
 from .quickbooks_client import encode
 from .sink import Parked, Sink, requestid
+
+RUN_SECONDS_MAX = 121.0
+"""QuickBooks may run a write for 120 s (facts/quickbooks.md §1.1); sooner, "not found" may only mean "not yet"."""
+
+NEVER = -math.inf
 
 IDENTITY_LINE = "Metronome invoice {invoice_id}"
 """The first line of a PrivateNote: how a document is known as ours, whatever its number."""
@@ -114,12 +120,17 @@ async def post_document(
     """
     document, made, number = command.document, 0, ""
     taken: dict[str, DuplicateNumber] = {}
-    given_up: Unrecoverable | None = None
+    given_up: Failure | None = None
     key = f"{entry.realm}/{entry.invoice_id}"
+    monotonic = sink.patience.monotonic
+    # Until then a write of before may still be carried out; one of another command may have left just now.
+    over_at = monotonic() + RUN_SECONDS_MAX if entry.attempt is not None else NEVER
     while True:
+        sent_at = NEVER
         try:
-            if entry.attempt is not None:
-                entry = await settle(entry, resolved, sink)
+            former = entry.attempt
+            if former is not None:
+                entry = await settle(entry, resolved, sink, over_at, wait=not sink.requestids_trusted)
                 if entry.state == "voided":
                     return _written(entry, "voided", sink, made, adopted=True)
                 if entry.content_hash == resolved.content_hash:
@@ -136,6 +147,11 @@ async def post_document(
                 body |= {"Id": entry.qbo_id, "SyncToken": entry.sync_token, "sparse": True}
             content = encode(body)
             identity = requestid(command.realm, f"invoice/{document.invoice_id}", operation, content, entry.refusals)
+            if former is not None and former.requestid != identity and not entry.in_books and monotonic() < over_at:
+                # Another write than the one that may still come: QuickBooks could not know them for the same.
+                await sink.patience.sleep(over_at - monotonic())
+                entry = sink.tables.invoices.get(key, entry)
+                continue
             attempt = Attempt(
                 requestid=identity,
                 operation=operation,
@@ -148,17 +164,28 @@ async def post_document(
             )
             entry = await _record_attempt(entry, attempt, sink)
             made += 1
-            found, tid = await _write(entry, attempt, content, sink)
+            sent_at = monotonic()
+            found, tid = await _write(entry, attempt, content, sink, certain=sent_at >= over_at)
             entry = _as_found(entry, found, document.kind, attempt.content_hash)
             result: Literal["posted", "updated"] = "posted" if operation == "create" else "updated"
             return _written(entry, result, sink, made, identity, tid)
         except DuplicateNumber as failure:
-            # Not ours unless the look-up at the top of the loop says so; else the next number is longer.
-            taken[number] = failure
+            # Not ours unless the look-up at the top of the loop says so; else the next number is longer. And nothing is
+            # on its way: a write of before either has this number by now, or is refused like this one.
+            taken[number], over_at = failure, NEVER
         except Unrecoverable as failure:
             given_up = failure
         except (Wait, Doubtful, DuplicateRequest, StaleObject) as failure:
+            if isinstance(failure, Doubtful):
+                over_at = max(over_at, sent_at + RUN_SECONDS_MAX)
             await tries.pause(failure)
+            entry = sink.tables.invoices.get(key, entry)
+        except Failure as failure:
+            if sent_at == NEVER or sent_at >= over_at:
+                raise
+            # A definite no, but the same write was sent before: the look-up has the last word.
+            given_up = failure
+            await sink.patience.sleep(over_at - monotonic())
             entry = sink.tables.invoices.get(key, entry)
 
 
@@ -166,10 +193,11 @@ async def void_document(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tr
     """Void what is in the books of this invoice; None when there is nothing. Raises like `post_document`."""
     made, key = 0, f"{entry.realm}/{entry.invoice_id}"
     given_up: Unrecoverable | None = None
+    over_at = sink.patience.monotonic() + RUN_SECONDS_MAX
     while True:
         try:
             if entry.attempt is not None:
-                entry = await settle(entry, None, sink)
+                entry = await settle(entry, None, sink, over_at)
                 if entry.state == "voided":
                     return _written(entry, "voided", sink, made, adopted=True)
             if not entry.in_books:
@@ -221,8 +249,13 @@ async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> L
     return attempting
 
 
-async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink) -> tuple[dict[str, Any], str | None]:
-    """One write. A definite no settles its attempt in the table; a doubtful one leaves it for the look-up."""
+async def _write(
+    entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink, *, certain: bool = True
+) -> tuple[dict[str, Any], str | None]:
+    """One write. A definite no settles its attempt in the table; a doubtful one leaves it for the look-up.
+
+    So does a no while it is not `certain` that the same write, sent before, will not be carried out any more.
+    """
     operation = "void" if attempt.operation == "void" else None
     try:
         if attempt.operation == "create" and sink.batches is not None:
@@ -239,13 +272,20 @@ async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sin
     except (Doubtful, DuplicateRequest, DuplicateNumber, StaleObject):
         raise
     except Failure as failure:
-        refusals = entry.refusals + (not isinstance(failure, Wait))
-        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(attempt=None, refusals=refusals)
+        if certain:
+            refusals = entry.refusals + (not isinstance(failure, Wait))
+            sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(attempt=None, refusals=refusals)
         raise
 
 
-async def settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
-    """Learn what became of an attempt without a result: the entry as the books have it, also put into the table."""
+async def settle(
+    entry: LedgerEntry, resolved: Resolved | None, sink: Sink, over_at: float | None = None, *, wait: bool = True
+) -> LedgerEntry:
+    """Learn what became of an attempt without a result: the entry as the books have it, also put into the table.
+
+    A new document may still come until `over_at` (monotonic; None: as late as can be). It is looked up again then; or,
+    without `wait`, the answer is that it is not there yet, and the table keeps the attempt.
+    """
     attempt = entry.attempt
     assert attempt is not None
     if sink.batches is not None:
@@ -254,7 +294,14 @@ async def settle(entry: LedgerEntry, resolved: Resolved | None, sink: Sink) -> L
     if entry.qbo_id is not None and attempt.operation != "create":
         found = await fetched(entry, attempt.kind, sink)
     else:
+        over_at = sink.patience.monotonic() + RUN_SECONDS_MAX if over_at is None else over_at
         found = await _by_identity(entry, attempt, sink)
+        remaining = over_at - sink.patience.monotonic()
+        if found is None and remaining > 0:
+            if not wait:
+                return move(entry, "attempting", attempt=None, content_hash=None)
+            await sink.patience.sleep(remaining)
+            found = await _by_identity(entry, attempt, sink)
     settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())
     if found is not None:
         # An update that may or may not have been applied is simply made again, with the SyncToken just read.
@@ -354,11 +401,12 @@ def _written(
     return Written(done, identity, tid, adopted, made)
 
 
-def _refuse_given_up(entry: LedgerEntry, failure: Unrecoverable | None, sink: Sink) -> None:
+def _refuse_given_up(entry: LedgerEntry, failure: Failure | None, sink: Sink) -> None:
     """It was looked up, and is not as wanted. Written again by a later command it has another requestid."""
-    if failure is not None:
-        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(refusals=entry.refusals + 1)
-        raise Refused(str(failure), failure.facts)
+    if failure is None:
+        return
+    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(refusals=entry.refusals + 1)
+    raise Refused(str(failure), failure.facts) if isinstance(failure, Unrecoverable) else failure
 
 
 def _refuse_other_kind(entry: LedgerEntry, document: Document) -> None:

@@ -42,6 +42,7 @@ log = structlog.get_logger()
 NEVER_POSTED = "never posted"
 FLAG_ONLY = "void: flag only"
 TRIES_AGAIN = "it is tried again, from time to time by itself, at once with metronome-qbo redrive"
+VOIDED_BEFORE = "Metronome voided the invoice before"
 VOIDED = {"rule": "voided", "reason": "the invoice was voided; it is not posted again"}
 VOID_OF_A_CREDIT_MEMO = 'set voids = "credit-memo" in the policy, and send the webhook again: an invoice takes it back'
 
@@ -126,6 +127,12 @@ async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink, tell: dict
         return None
     if command.document.reverses is not None:
         return await _take_back(command, entry, sink, tell)
+    if entry.void_wanted:
+        # A void that was refused, or waits, is not undone by an older command that goes on only now.
+        void = VoidInvoice(
+            realm=command.realm, facts=command.facts, invoice_id=command.invoice_id, reason=VOIDED_BEFORE
+        )
+        return await _void(void, entry, sink, tell)
     resolved = documents.resolve(command, sink)
     same = entry.kind == command.document.kind and entry.content_hash == resolved.content_hash
     if entry.in_books and entry.attempt is None and same:
@@ -183,6 +190,8 @@ async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink, tell: dict
             return None
         written = documents.adopted(entry, "voided", sink) if entry.in_books else None
     else:
+        entry = entry.replace(void_wanted=True)
+        sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry
         written = await documents.void_document(command, entry, sink, sink.tries(command.realm))
     if written is None:
         tell |= {"rule": NEVER_POSTED, "reason": f"{command.reason}; there is nothing in the books to void"}

@@ -77,9 +77,7 @@ class QuickBooksClient:
             raise Doubtful("QuickBooks' answer to a batch holds no BatchItemResponse")
         return [each for each in answers if isinstance(each, dict)], reply.intuit_tid
 
-    async def _request(
-        self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content
-    ) -> Reply:
+    async def _request(self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content) -> Reply:
         token = await self._tokens.access_token(realm)
         try:
             return await self._attempt(method, realm, path, parameters, content, token)

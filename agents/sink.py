@@ -51,7 +51,8 @@ class Tables:
 class Sink:
     """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises.
 
-    With `batches` new documents travel together; without, each by itself.
+    With `batches` new documents travel together; without, each by itself. `requestids_trusted`: a write whose answer
+    was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
     """
 
     books: Books
@@ -63,6 +64,7 @@ class Sink:
     patience: Patience
     now: Callable[[], datetime]
     batches: Batches | None = None
+    requestids_trusted: bool = True
 
     def tries(self, realm: str) -> Tries:
         """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""

@@ -57,6 +57,7 @@ class LedgerEntry(Record):
 
     `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
     counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
+    `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void.
     """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"
@@ -72,6 +73,7 @@ class LedgerEntry(Record):
     currency: str | None = None
     attempts: int = 0
     refusals: int = 0
+    void_wanted: bool = False
     attempt: Attempt | None = None
     waits_for: str | None = None
     reason: str | None = None

@@ -126,6 +126,7 @@ class Topology:
             patience=_patience(settings.quickbooks.patience_seconds, settings.quickbooks.backoff_max_seconds),
             now=_now,
             batches=self._batches,
+            requestids_trusted=settings.quickbooks.requestids_trusted,
         )
         enricher = _enricher(settings, metronome)
         into = WriteBack(

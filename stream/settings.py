@@ -83,6 +83,11 @@ class QuickBooks(Section):
         600, ge=1, description="how long one command is attempted before it is parked, or uncertain"
     )
     backoff_max_seconds: int = Field(30, ge=1, description="longest pause between two attempts")
+    requestids_trusted: bool = Field(
+        True,
+        description="rely on Intuit's word that a repeated requestid is not carried out twice: a write whose answer "
+        "was lost is repeated at once; false waits until QuickBooks cannot be at it any more",
+    )
     waiting_probe_seconds: int = Field(
         300, ge=1, description="how often one waiting command of each cause tries whether it may go on"
     )

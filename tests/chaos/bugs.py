@@ -60,7 +60,7 @@ def _other_requestid(*_: Any) -> str:
     return uuid.uuid4().hex
 
 
-async def _no_look_up(entry: LedgerEntry, *_: Any) -> LedgerEntry:
+async def _no_look_up(entry: LedgerEntry, *_: Any, **__: Any) -> LedgerEntry:
     settled: LedgerEntry = entry.replace(attempt=None)
     return settled
 
@@ -117,7 +117,7 @@ _handled = post.post
 # The limits
 
 
-def _no_wait_after_429(self: Pacer, realm: str) -> None:
+def _no_wait_after_429(self: Pacer, realm: str, *_: Any) -> None:
     return None
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from agents import enrich, post, write_back
 from agents.availability import Availability
+from agents.batches import Batches
 from agents.connections import Connections, connections_agent
 from agents.delivery import Claims, DeadLetter, Delivered, Delivery
 from agents.enrich import Enricher, Remembered, Routes
@@ -26,7 +27,7 @@ from agents.waiting import WaitingRoom
 from agents.write_back import WriteBack
 from models.commands import COMMANDS, Command, ResumeParked
 from models.events import ConnectionChanged, InvoiceEnriched
-from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, Waiting
+from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Waiting
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, Record
@@ -71,6 +72,8 @@ class Installation:
     slow: float
     in_flight_max: int
     write_back_items: bool
+    requestids_trusted: bool
+    batch_size: int
     patience_seconds: float = 600.0
     note: Callable[..., None] = lambda *_: None
 
@@ -113,6 +116,7 @@ class Worker:
     async def drain(self) -> None:
         for delivery in self.deliveries:
             await delivery.drain(DRAIN_SECONDS)
+        self.gathering.surrender()
 
     def pause(self) -> None:
         for reader in self.readers:
@@ -145,9 +149,10 @@ class Worker:
         self.invoices: Table[LedgerEntry] = self._table("invoices", LedgerEntry)
         self.doc_numbers: Table[str] = self._table("doc_numbers", str)
         self.waiting: Table[Waiting] = self._table("waiting", Waiting)
+        self.batches: Table[Batch] = self._table("batches", Batch)
         self.tokens: Table[ConnectionChanged] = self._table("connections", ConnectionChanged)
         self.tables: tuple[Table[Any], ...] = (
-            *(self.customers, self.items, self.invoices, self.doc_numbers, self.waiting, self.tokens),
+            *(self.customers, self.items, self.invoices, self.doc_numbers, self.waiting, self.batches, self.tokens),
         )
         transport = at.network.of(self.name, lambda: self.alive)
         metronome = MetronomeClient(transport, METRONOME_URL, at.metronome_token, timeout_seconds=30)
@@ -161,6 +166,9 @@ class Worker:
         )
         pacer = Pacer(at.limits, monotonic=loop.time)
         books = QuickBooksClient(transport, QUICKBOOKS_URL, self.connections, pacer, timeout_seconds=130)
+        self.gathering = Batches(
+            books, self.batches, self.record_batch, size_max=at.batch_size, wait_seconds=0.05, now=self.now
+        )
         self.sink = Sink(
             books=books,
             tables=Tables(self.customers, self.items, self.invoices, self.doc_numbers, self.record_attempt),
@@ -170,6 +178,8 @@ class Worker:
             policy_of=lambda realm: at.policy,
             patience=Patience(at.patience_seconds, 30, loop.time),
             now=self.now,
+            batches=self.gathering if at.batch_size else None,
+            requestids_trusted=at.requestids_trusted,
         )
         self.enricher = Enricher(
             metronome=metronome,
@@ -255,6 +265,10 @@ class Worker:
         self.invoices[key] = entry
         await self.invoices.confirmed()
         await self.doc_numbers.confirmed()
+
+    async def record_batch(self, key: str, row: Batch) -> None:
+        self.batches[key] = row
+        await self.batches.confirmed()
 
     async def record_connection(self, change: ConnectionChanged) -> None:
         await self.publish([change])

@@ -145,6 +145,9 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         slow=plan.slow,
         in_flight_max=dice.choice((2, 8, 64)),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
+        requestids_trusted=plan.memory == "on",
+        # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
+        batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members == 0 else 0,
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice)
