@@ -6,9 +6,10 @@ Each seed allows itself some kinds of trouble only: a run with every kind at onc
 import asyncio
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
-from stream.sandbox.quickbooks.core import QuickBooksSettings
 from stream.sandbox.quickbooks.oauth import OAuthSettings
+from stream.sandbox.quickbooks.settings import QuickBooksSettings, ThrottleBody
 
 from .cluster import WORKERS, Cluster
 from .loop import VirtualLoop
@@ -38,6 +39,9 @@ class Plan:
     repeats: float
     slow: float
     shuffled: bool
+    throttle_body: ThrottleBody
+    refused_requests_count: bool
+    other_body: Literal["replay", "refuse-600", "execute"]
 
     def quickbooks_settings(self, per_second: int, per_minute: int) -> QuickBooksSettings:
         return QuickBooksSettings(
@@ -45,6 +49,9 @@ class Plan:
             requests_per_minute_max=per_minute,
             requestid_seconds=REQUESTID_MEMORIES[self.memory],
             requestid_keeps_faults=self.refusals_remembered,
+            requestid_other_body=self.other_body,
+            throttle_body=self.throttle_body,
+            refused_requests_count=self.refused_requests_count,
         )
 
 
@@ -66,6 +73,9 @@ def plan_of(dice: Random) -> Plan:
         repeats=dice.choice((0.0, 0.0, 0.1)),
         slow=dice.choice((0.0, 0.0, 0.1, 0.4)),
         shuffled=dice.random() < 0.5,
+        throttle_body=dice.choice(("xml-429", "xml-403", "json")),
+        refused_requests_count=dice.random() < 0.5,
+        other_body=dice.choice(("replay", "refuse-600", "execute")),
     )
 
 

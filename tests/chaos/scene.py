@@ -50,6 +50,10 @@ def plot_of(seed: int, dice: Random) -> Plot:
             name=f"Company {index}",
             warn_duplicate_doc_numbers=dice.random() < 0.5,
             custom_txn_numbers=dice.random() < 0.8,
+            default_doc_number_kept=dice.random() < 0.5,
+            recorded_year=dice.choice((2020, 2026)),
+            negative_half=dice.choice(("away-from-zero", "toward-positive")),
+            amount_check_uses=dice.choice(("stored", "sent")),
         )
         for index, realm in enumerate(realms)
     )
