@@ -5,7 +5,6 @@ On the embedded broker. The simulators' clock can be moved, so that nobody waits
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -26,21 +25,11 @@ SEED = 1
 SETTINGS = {"LOGGING__LEVEL": "debug", "POLICY__DEFAULT_ITEM_ID": "1"}  # the more is logged, the more could leak
 
 
-class Clock:
-    """Epoch seconds, and later when told."""
-
-    def __init__(self) -> None:
-        self.ahead_seconds = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead_seconds
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(embedded_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     oauth = replace(default_oauth(SEED), reuse_revokes=True)  # showing a former refresh token would end everything
     broker, directory = Broker("embedded", embedded_bootstrap), tmp_path_factory.mktemp("oauth")
-    async with running_rig(broker, directory, SETTINGS, oauth=oauth, seed=SEED, clock=Clock()) as rig:
+    async with running_rig(broker, directory, SETTINGS, oauth=oauth, seed=SEED) as rig:
         await rig.start_worker()
         yield rig
 
@@ -123,9 +112,7 @@ def grant_of(rig: Rig) -> Grant:
 
 def expire(rig: Rig) -> None:
     """Two hours pass at Intuit, and nobody tells us."""
-    clock = rig.sandbox.clock
-    assert isinstance(clock, Clock)
-    clock.ahead_seconds += 2 * HOUR_SECONDS
+    rig.sandbox.clock.advance(2 * HOUR_SECONDS)
 
 
 async def connect(rig: Rig, grant: Grant) -> None:
