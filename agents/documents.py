@@ -273,8 +273,7 @@ async def _write(
         raise
     except Failure as failure:
         if certain:
-            refusals = entry.refusals + (not isinstance(failure, Wait))
-            sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(attempt=None, refusals=refusals)
+            sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = _refused(entry, failure)
         raise
 
 
@@ -401,11 +400,18 @@ def _written(
     return Written(done, identity, tid, adopted, made)
 
 
+def _refused(entry: LedgerEntry, failure: Failure) -> LedgerEntry:
+    """The entry after a definite no. QuickBooks' own noes are counted: it may remember them by their requestid."""
+    is_quickbooks_own = failure.facts.status is not None and not isinstance(failure, Wait)
+    refused: LedgerEntry = entry.replace(attempt=None, refusals=entry.refusals + is_quickbooks_own)
+    return refused
+
+
 def _refuse_given_up(entry: LedgerEntry, failure: Failure | None, sink: Sink) -> None:
     """It was looked up, and is not as wanted. Written again by a later command it has another requestid."""
     if failure is None:
         return
-    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = entry.replace(refusals=entry.refusals + 1)
+    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = _refused(entry, failure)
     raise Refused(str(failure), failure.facts) if isinstance(failure, Unrecoverable) else failure
 
 
