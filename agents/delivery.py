@@ -77,7 +77,10 @@ class TooManyDeadLetters(Exception):
 
 class Publish(Protocol):
     async def __call__(self, records: Sequence[Record | DeadLetter]) -> None:
-        """Send them in order, and return when the broker has confirmed each."""
+        """Send them in order, and return when the broker has confirmed each.
+
+        Raises Unusable, and sends none, when one of them can never be sent; anything else is no record's fault.
+        """
 
 
 Handler = Callable[[Delivered[T]], Awaitable[Sequence[Record]]]
@@ -186,8 +189,11 @@ class Delivery(Generic[T]):
             except Exception as error:
                 why = error
             else:
-                await self._publish(records)
-                return True
+                try:
+                    await self._publish(records)
+                    return True
+                except Unusable as error:
+                    why = error
         assert why is not None
         log.error("dead_letter", agent=self.name, at=str(event.at), error=type(why).__name__)
         await self._publish([dead_letter(event, why, agent=self.name, stage=stage)])

@@ -15,7 +15,7 @@ from agents import enrich, post, write_back
 from agents.availability import Availability
 from agents.batches import Batches
 from agents.connections import Connections, connections_agent
-from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event
+from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event, Unusable
 from agents.enrich import Enricher, Remembered, Routes
 from agents.metronome_client import MetronomeClient
 from agents.oauth import IntuitOAuth
@@ -49,6 +49,10 @@ PRODUCER_LINGER_SECONDS = 0.005
 
 RESTS_PER_PROBE = 5
 """A command that waits rests after a try for this part of the time between two probes."""
+
+
+RECORD_BYTES_BESIDE_MAX = 65_536
+"""Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
 
 
 class Topology:
@@ -200,18 +204,28 @@ class Topology:
         self.app.agent(self._topics[topic], name=name)(run)
 
     async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
-        """Send the records in order; returns when the broker has confirmed each."""
-        sent = [await self._send(record) for record in records]
+        """Send the records in order; returns when the broker has confirmed each. Raises Unusable, and sends none, when
+        one is too large for Kafka."""
+        letters = [self._addressed(record) for record in records]
+        for topic, _, value, _ in letters:
+            if len(value or b"") > self.settings.kafka.message_bytes_max - RECORD_BYTES_BESIDE_MAX:
+                raise Unusable(
+                    f"what follows from it for {topic} has {len(value or b''):,} bytes; no record may be larger than "
+                    f"kafka.message_bytes_max, {self.settings.kafka.message_bytes_max:,}: set it higher, then redrive"
+                )
+        sent = [
+            await self._topics[topic].send(key=key, value=value, headers=headers)
+            for topic, key, value, headers in letters
+        ]
         for confirmation in sent:
             await confirmation
 
-    async def _send(self, record: Record | DeadLetter) -> Awaitable[Any]:
+    def _addressed(self, record: Record | DeadLetter) -> tuple[str, bytes | None, bytes | None, Any]:
+        """Topic, key, value and headers."""
         if isinstance(record, DeadLetter):
-            topic = self._topics[self.names.deadletters]
-            return await topic.send(key=record.key, value=record.value, headers=record.headers)  # type: ignore[no-any-return]
-        topic = self._topics[self._topic_of(record)]
+            return self.names.deadletters, record.key, record.value, record.headers
         realm: str = record.realm  # type: ignore[attr-defined]
-        return await topic.send(key=realm.encode(), value=record.encode())  # type: ignore[no-any-return]
+        return self._topic_of(record), realm.encode(), record.encode(), None
 
     def _topic_of(self, record: Record) -> str:
         match record:
@@ -273,6 +287,7 @@ def _faust_app(settings: Settings) -> faust.App:
         value_serializer="raw",
         datadir=str(Path(worker.data_directory).absolute()),
         producer_linger=PRODUCER_LINGER_SECONDS,
+        producer_max_request_size=kafka.message_bytes_max,
         logging_config={"version": 1, "disable_existing_loggers": False},
         store=worker.store,
         stream_processing_timeout=settings.quickbooks.patience_seconds + 60,

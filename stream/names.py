@@ -1,6 +1,6 @@
 """The names of our topics and tables, and the plan by which topics are created."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from .settings import Settings
 from .topics import TopicPlan
@@ -55,4 +55,4 @@ def topic_plans(settings: Settings) -> list[TopicPlan]:
         plans.append(TopicPlan(name, kafka.company_partitions, "delete", FOR_EVER_MS))
     for table in TABLES:
         plans.append(TopicPlan(changelog(settings, table), kafka.company_partitions, "compact", FOR_EVER_MS))
-    return plans
+    return [replace(plan, message_bytes_max=kafka.message_bytes_max) for plan in plans]

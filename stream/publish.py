@@ -35,7 +35,12 @@ class Publisher:
 @asynccontextmanager
 async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
     """A publisher to `kafka.bootstrap_servers`. The topics must exist. Raises BrokerUnreachable."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers, enable_idempotence=True, acks="all")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=settings.kafka.message_bytes_max,
+    )
     try:
         try:
             async with asyncio.timeout(settings.kafka.timeout_seconds):

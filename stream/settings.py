@@ -38,6 +38,12 @@ class Kafka(Section):
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each topic we create")
     dead_letter_retention_days: int = Field(365, ge=1, description="how long dead letters are kept")
     timeout_seconds: int = Field(30, ge=1, description="longest wait for the brokers at start, and for one send")
+    message_bytes_max: int = Field(
+        16_777_216,
+        ge=2_097_152,
+        le=104_857_600,
+        description="largest record; an invoice with thousands of lines has megabytes. Topics are made to take as much",
+    )
     fetch_wait_milliseconds: int = Field(
         20, ge=1, le=5000, description="how long a worker's fetch waits for more records; every stage adds up to this"
     )

@@ -26,16 +26,24 @@ from aiokafka.errors import (
 POLL_INTERVAL_SECONDS = 0.1
 CONNECT_INTERVAL_SECONDS = 0.5
 FOR_EVER_MS = -1
+MESSAGE_BYTES_DEFAULT = 1_048_588
+"""Kafka's own."""
+
+Setting = Literal["cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"]
 
 
 @dataclass(frozen=True)
 class TopicPlan:
-    """A topic as this system needs it. `retention_ms` of -1 keeps records for ever; a compact topic ignores it."""
+    """A topic as this system needs it. `retention_ms` of -1 keeps records for ever; a compact topic ignores it.
+
+    `message_bytes_max` is the least that it must take in one record; more is no misfit.
+    """
 
     name: str
     partitions: int
     cleanup_policy: Literal["delete", "compact"]
     retention_ms: int
+    message_bytes_max: int = MESSAGE_BYTES_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class TopicDifference:
     """One way in which an existing topic differs from its plan; `found` and `wanted` as Kafka's tools print them."""
 
     topic: str
-    setting: Literal["missing", "partitions", "cleanup.policy", "retention.ms", "retention.bytes"]
+    setting: Literal["missing", "partitions"] | Setting
     found: str
     wanted: str
 
@@ -174,17 +182,21 @@ def _differences(
     if partitions != plan.partitions:
         yield TopicDifference(plan.name, "partitions", str(partitions), str(plan.partitions))
     for setting, wanted in _settings_of(plan).items():
-        if settings[setting] != wanted:
+        if not _fits(setting, settings[setting], wanted):
             yield TopicDifference(plan.name, setting, settings[setting], wanted)
 
 
-def _settings_of(
-    plan: TopicPlan,
-) -> dict[Literal["cleanup.policy", "retention.ms", "retention.bytes"], str]:
+def _fits(setting: Setting, found: str, wanted: str) -> bool:
+    return int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
+
+
+def _settings_of(plan: TopicPlan) -> dict[Setting, str]:
+    size: dict[Setting, str] = {"max.message.bytes": str(plan.message_bytes_max)}
     if plan.cleanup_policy == "compact":
-        return {"cleanup.policy": "compact"}
+        return {"cleanup.policy": "compact", **size}
     # Without retention.bytes a cluster's own size limit would end "for ever" early.
-    return {"cleanup.policy": "delete", "retention.ms": str(plan.retention_ms), "retention.bytes": str(FOR_EVER_MS)}
+    kept: dict[Setting, str] = {"retention.ms": str(plan.retention_ms), "retention.bytes": str(FOR_EVER_MS)}
+    return {"cleanup.policy": "delete", **kept, **size}
 
 
 async def _topic_settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -73,6 +73,13 @@ async def test_missing_topics_are_created_as_planned(kafka_bootstrap: str) -> No
     assert await compare(kafka_bootstrap, kept, expiring, compacted) == []
 
 
+async def test_a_topic_is_made_for_large_records_and_may_take_even_larger_ones(kafka_bootstrap: str) -> None:
+    large = plan(message_bytes_max=16_777_216)
+    await declare(kafka_bootstrap, large)
+    assert seen_by_another_program(kafka_bootstrap, large.name)[1]["max.message.bytes"] == "16777216"
+    assert await compare(kafka_bootstrap, replace(large, message_bytes_max=2_097_152)) == []
+
+
 async def test_declared_topics_take_records_at_once(kafka_bootstrap: str) -> None:
     topic = plan(partitions=1)
     await declare(kafka_bootstrap, topic)
@@ -108,6 +115,14 @@ async def test_workers_that_start_at_once_all_succeed_and_each_topic_is_created_
         ),
         (3, {"retention.ms": "1000"}, "retention.ms", "1000", "-1", "--add-config retention.ms=-1"),
         (3, {"retention.ms": "-1", "retention.bytes": "9999"}, "retention.bytes", "9999", "-1", "retention.bytes=-1"),
+        (
+            3,
+            {"retention.ms": "-1", "max.message.bytes": "100000"},
+            "max.message.bytes",
+            "100000",
+            "1048588",
+            "--add-config max.message.bytes=1048588",
+        ),
     ],
 )
 async def test_a_topic_that_does_not_fit_is_an_error_that_says_what_to_do_and_changes_nothing(

@@ -257,6 +257,23 @@ async def test_when_the_run_ends_no_task_of_it_stays_behind(how: str) -> None:
     assert (stage.acked, "handle b:2" in stage.happened) == ([], False)
 
 
+async def test_what_can_never_be_published_becomes_a_dead_letter_and_the_next_goes_on() -> None:
+    """Its answer is too large for Kafka, say: a worker that stopped for it would stop for ever."""
+
+    class Narrow(Stage):
+        async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+            if not isinstance(records[0], DeadLetter) and self.acked == []:
+                raise Unusable("kafka.message_bytes_max is smaller")
+            await super().publish(records)
+
+    stage = Narrow(b"a:1", b"b:1", in_flight_max=1)
+    await stage.run()
+    [letter, *_] = stage.published
+    assert isinstance(letter, DeadLetter)
+    assert b"kafka.message_bytes_max" in letter.headers["__connect.errors.exception.message"]
+    assert stage.acked == [0, 1]
+
+
 async def test_drain_waits_for_what_is_in_flight() -> None:
     stage = Stage(b"a:1", b"b:1")
     stage.ends = asyncio.Event()
