@@ -6,9 +6,9 @@ one means that a person must connect the company again, so it is recorded durabl
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -21,7 +21,12 @@ from .oauth import InvalidGrant, Tokens
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 SECOND_TRY_SECONDS = 30.0
+FINISH_SECONDS = 10.0
+"""How long a refresh may go on when the partition of who asked for it goes to another worker."""
+
 HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
 
@@ -72,6 +77,7 @@ class Connections:
         refresh_before_seconds: float,
         second_try_seconds: float = SECOND_TRY_SECONDS,
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
+        finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         self._table = table
         self._oauth = oauth
@@ -81,6 +87,7 @@ class Connections:
         self._refresh_before = timedelta(seconds=refresh_before_seconds)
         self._second_try_seconds = second_try_seconds
         self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
+        self._finish_seconds = finish_seconds
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
@@ -95,7 +102,7 @@ class Connections:
             async with self._locks[realm]:
                 connection = self._connection(realm)  # another caller may have refreshed while we waited
                 if not self._is_fresh(connection):
-                    connection = await self._refreshed(connection)
+                    connection = await finished(self._refreshed(connection), self._finish_seconds)
         return self._access_token_of(connection)
 
     async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
@@ -103,7 +110,7 @@ class Connections:
         async with self._locks[realm]:
             connection = self._connection(realm)
             if not self._is_fresh(connection) or self._access_token_of(connection) == rejected_token:
-                connection = await self._refreshed(connection)
+                connection = await finished(self._refreshed(connection), self._finish_seconds)
         return self._access_token_of(connection)
 
     def _connection(self, realm: str) -> ConnectionChanged:
@@ -167,6 +174,21 @@ class Connections:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
+
+
+async def finished(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """What `work` gives. When the caller is cancelled, `work` goes on for so many seconds before the caller ends.
+
+    Half a refresh loses the company: Intuit has forgotten the old token, and the next owner knows no other.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def connections_agent(

@@ -111,11 +111,12 @@ class Delivery(Generic[T]):
         self._claims = claims
         self._publish = publish
         self._slots = asyncio.Semaphore(in_flight_max)
-        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool], int]] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[bool]] = set()
-        self._last: dict[Hashable, asyncio.Task[bool]] = {}
+        self._in_flight: asyncio.Queue[tuple[Event, asyncio.Task[bool | None], int]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[bool | None]] = set()
+        self._last: dict[Hashable, asyncio.Task[bool | None]] = {}
         self._dead_letters_in_a_row_max = dead_letters_in_a_row_max
         self._generation = 0
+        self._draining = False
 
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Handle events until they end, or until something breaks that is no record's fault."""
@@ -135,15 +136,22 @@ class Delivery(Generic[T]):
     async def drain(self, timeout_seconds: float) -> bool:
         """Before partitions go to another worker: wait until nothing is in flight; what takes longer is given up.
 
-        It stays unacknowledged, and the next owner does it again as after a crash. False when anything was given up.
+        So is at once what has not begun: the next owner may have done it already, should the group have given this
+        worker up. It stays unacknowledged, and the next owner does it again as after a crash. False when anything was
+        given up.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._in_flight.join()
-        given_up = set(self._tasks)
-        self._generation += 1
-        await _cancelled(given_up)
-        return not given_up
+        generation, self._draining = self._generation, True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._in_flight.join()
+            given_up = set(self._tasks)
+            all_done = not given_up and generation == self._generation
+            self._generation += 1
+            await _cancelled(given_up)
+        finally:
+            self._draining = False
+        return all_done
 
     async def _read(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
@@ -153,7 +161,7 @@ class Delivery(Generic[T]):
         """Begin to handle one event; waits while too many are in flight."""
         generation = self._generation
         await self._slots.acquire()
-        if generation != self._generation:
+        if generation != self._generation or self._draining:
             self._slots.release()
             return  # its partition was given away while it waited: whoever has it now reads it again
         record, why = self._decoded(event)
@@ -176,11 +184,13 @@ class Delivery(Generic[T]):
             return None, error
 
     async def _process(
-        self, event: Event, record: T | None, why: Exception | None, before: set[asyncio.Task[bool]]
-    ) -> bool:
-        """Handle and publish; True when it was handled, False when it became a dead letter."""
+        self, event: Event, record: T | None, why: Exception | None, before: set[asyncio.Task[bool | None]]
+    ) -> bool | None:
+        """Handle and publish: True when it was handled, False for a dead letter, None when it was not begun at all."""
         if before:
             await asyncio.wait(before)
+            if self._draining:
+                return None  # its partition is being given away: whoever has it now does it
         stage = "VALUE_CONVERTER"
         if record is not None:
             stage = "TASK_PUT"
@@ -206,8 +216,11 @@ class Delivery(Generic[T]):
             await asyncio.wait({task})
             if generation == self._generation:  # else an ack could commit past one given up
                 handled = task.result()
-                event.ack()
-                dead_letters = 0 if handled else dead_letters + 1
+                if handled is None:
+                    self._generation += 1  # an ack of what comes after it would commit past it
+                else:
+                    event.ack()
+                    dead_letters = 0 if handled else dead_letters + 1
             self._in_flight.task_done()
             self._slots.release()
             if dead_letters >= self._dead_letters_in_a_row_max:
@@ -223,7 +236,7 @@ class Delivery(Generic[T]):
             drained.cancel()
             await acker
 
-    def _forget(self, resources: frozenset[Hashable], done: "asyncio.Task[bool]") -> None:
+    def _forget(self, resources: frozenset[Hashable], done: "asyncio.Task[bool | None]") -> None:
         self._tasks.discard(done)
         for resource in resources:
             if self._last.get(resource) is done:

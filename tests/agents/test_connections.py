@@ -54,7 +54,7 @@ NOW.set()
 class World:
     """One company that was connected at noon, and its `Connections`."""
 
-    def __init__(self, second_try_seconds=0.0):
+    def __init__(self, second_try_seconds=0.0, finish_seconds=5.0):
         self.now = NOON
         self.server = RotatingServer()
         self.table = {
@@ -64,7 +64,14 @@ class World:
         self.record_fails = False
         self.held_back = {}  # realm: an event that its records wait for
         self.connections = Connections(
-            self.table, self.server, Reversing(), self.record, lambda: self.now.timestamp(), 300, second_try_seconds
+            self.table,
+            self.server,
+            Reversing(),
+            self.record,
+            lambda: self.now.timestamp(),
+            300,
+            second_try_seconds,
+            finish_seconds=finish_seconds,
         )
 
     async def record(self, change):
@@ -131,6 +138,36 @@ async def test_a_token_is_recorded_before_anyone_has_it(world):
     assert not done
     world.held_back[REALM].set()
     assert await asking == "access-1"
+
+
+async def given_up_while_recording(world):
+    """A caller that is cancelled between Intuit's answer and its record, as a drain does."""
+    world.held_back[REALM] = asyncio.Event()
+    asking = asyncio.create_task(world.after(hours=2).connections.access_token(REALM))
+    while not world.server.newest:
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait({asking}, timeout=0.05)
+    return asking
+
+
+async def test_tokens_are_recorded_although_who_asked_for_them_is_given_up(world):
+    """The next owner of the company would show Intuit the old token, which may revoke the new one too."""
+    asking = await given_up_while_recording(world)
+    assert not asking.done()
+    world.held_back[REALM].set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert Reversing().decrypt(world.table[REALM].refresh_token) == "refresh-1"
+
+
+async def test_a_record_that_does_not_come_keeps_nobody_for_ever():
+    world = World(finish_seconds=0.01)
+    asking = await given_up_while_recording(world)
+    assert asking.cancelled()
+    world.held_back[REALM].set()
+    await asyncio.sleep(0)
+    assert world.recorded == []
 
 
 async def test_when_recording_fails_the_old_stays_and_the_answer_is_kept(world):

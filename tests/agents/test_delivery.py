@@ -302,6 +302,22 @@ async def test_what_drain_cannot_wait_for_is_given_up_and_never_acknowledged() -
     assert ("publish a:1" in stage.happened, stage.acked) == (False, [])
 
 
+async def test_a_drain_begins_nothing_new() -> None:
+    """Should the group have given this worker up, another one has done long ago what waited for its turn here."""
+    stage = Stage(b"a:1", b"a:2", b"b:1")
+    stage.ends = asyncio.Event()
+    stage.gates["a:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish b:1" in stage.happened)
+    draining = asyncio.create_task(stage.delivery.drain(BOUND_SECONDS))
+    await asyncio.sleep(0)
+    stage.gates["a:1"].set()
+    assert not await draining
+    stage.ends.set()
+    await running
+    assert ("handle a:2" in stage.happened, stage.acked) == (False, [0])
+
+
 async def test_an_event_that_waited_for_a_place_does_not_begin_after_a_drain() -> None:
     stage = Stage(b"a:1", b"b:1", in_flight_max=1)
     stage.ends = asyncio.Event()
@@ -312,6 +328,23 @@ async def test_an_event_that_waited_for_a_place_does_not_begin_after_a_drain() -
     stage.ends.set()
     await running
     assert "handle b:1" not in stage.happened
+
+
+async def test_an_event_that_gets_its_place_during_a_drain_does_not_begin() -> None:
+    stage = Stage(b"a:1", b"b:1", b"c:1", in_flight_max=2)
+    stage.ends = asyncio.Event()
+    stage.gates = {"a:1": asyncio.Event(), "b:1": asyncio.Event()}
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "handle b:1" in stage.happened)
+    draining = asyncio.create_task(stage.delivery.drain(BOUND_SECONDS))
+    await asyncio.sleep(0)
+    stage.gates["a:1"].set()
+    await until(lambda: stage.acked == [0])
+    stage.gates["b:1"].set()
+    assert await draining
+    stage.ends.set()
+    await running
+    assert ("handle c:1" in stage.happened, stage.acked) == (False, [0, 1])
 
 
 async def test_finished_resources_are_forgotten() -> None:

@@ -1,22 +1,32 @@
 """Crashes, lost answers and trouble: one document in the end, whether or not QuickBooks remembers a requestid."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from agents import post
+from agents.delivery import Delivered, Delivery, Event
+from models.commands import COMMANDS, Command
 from models.document import CustomerNeed
+from models.record import Address, Record
 from stream.sandbox.faults import Fault
 from stream.sandbox.quickbooks.books import add_customer
 from stream.sandbox.quickbooks.core import QuickBooksSettings
 from tests.agents.in_process import (
+    COMMANDS_TOPIC,
     INVOICE_ID,
+    REALM,
     START,
     TIMEOUT_SECONDS,
     CrashAt,
     World,
     a_post,
     a_void,
+    an_ensure_customer,
+    an_ensure_item,
     fault,
     refusal,
 )
@@ -80,6 +90,47 @@ async def test_an_older_command_that_comes_again_after_a_killed_update_leaves_it
     await world.dies(a_post("11.00"), "after the write", offset=4)
     assert (await world.run(a_post("10.00"), offset=3)).result == "unchanged"
     assert only(world) == 11
+
+
+async def test_a_worker_that_leaves_writes_nothing_that_it_had_not_begun(world: World) -> None:
+    """Its group may have given it up: the next owner has posted the invoice, and nobody would look at it again."""
+    commands = [an_ensure_customer("Acme GmbH"), a_post(), an_ensure_item("API Calls")]
+    answered, told, acked = asyncio.Event(), [], []
+
+    async def events() -> AsyncIterator[Event]:
+        for offset, command in enumerate(commands):
+            at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
+            yield Event(None, command.encode(), {}, at, world.clock.moment(), lambda at=at: acked.append(at.offset))
+        await asyncio.Event().wait()
+
+    async def handle(delivered: Delivered[Command]) -> Sequence[Record]:
+        if delivered.at.offset == 0:
+            await answered.wait()
+        return [await world.run(delivered.record, offset=delivered.at.offset)]
+
+    async def publish(records: Sequence[Any]) -> None:
+        told.extend(records)
+
+    delivery: Delivery[Command] = Delivery(
+        "post",
+        decode=COMMANDS.validate_json,
+        handle=handle,
+        claims=post.claims,
+        publish=publish,
+        in_flight_max=8,
+        dead_letters_in_a_row_max=3,
+    )
+    running = asyncio.create_task(delivery.run(events()))
+    async with asyncio.timeout(5):
+        while not told:  # the item's command is done; the invoice waits for its customer
+            await asyncio.sleep(0)
+    draining = asyncio.create_task(delivery.drain(5))
+    await asyncio.sleep(0)
+    answered.set()
+    assert not await draining
+    running.cancel()
+    assert (f"{REALM}/{INVOICE_ID}" in world.worker.tables.invoices, world.transport.writes()) == (False, [])
+    assert (len(told), acked) == (2, [0])
 
 
 async def test_a_number_adopted_after_a_crash_is_not_given_to_another_invoice(world: World) -> None:
