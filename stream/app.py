@@ -89,10 +89,10 @@ class Topology:
             await sent_batches.confirmed()
 
         async def record_connection(change: ConnectionChanged) -> None:
-            # The table first: whoever takes the company over after a kill in between must not show the old token.
+            # The topic first: `connect` must know of it, or what a person connects may seem older than the table.
+            await self.publish([change])
             tokens[change.realm] = change
             await tokens.confirmed()
-            await self.publish([change])
 
         async def publish_with_tables(records: Sequence[Record | DeadLetter]) -> None:
             """An acknowledged command must never be ahead of the tables that it changed."""

@@ -271,9 +271,9 @@ class Worker:
         await self.batches.confirmed()
 
     async def record_connection(self, change: ConnectionChanged) -> None:
+        await self.publish([change])
         self.tokens[change.realm] = change
         await self.tokens.confirmed()
-        await self.publish([change])
 
     async def publish_with_tables(self, records: Sequence[Record | DeadLetter]) -> None:
         await self.publish(records)

@@ -185,10 +185,11 @@ PARKED_PERIOD = ["6200", "6210"]
 REFUSED = [
     *("500", "2010", "2020", "2030", "2050", "2130", "2140", "2160", "2170", "2210", "2220", "2250", "2290"),
     *("6000", "6070", "6540", "99999"),
+    *("10100", "10200"),  # looked up once, then believed: QuickBooks says itself that it will fail again
 ]
 PASSING = [
     *((400, code) for code in ("130", "140", "150", "600", "5010", "6140", "3200", "3202")),
-    *((429, "3001"), (403, "3001"), (401, "3200"), (500, "10000"), (500, "10100"), (500, "10200"), (503, "0")),
+    *((429, "3001"), (403, "3001"), (401, "3200"), (500, "10000"), (503, "0")),
 ]
 
 
@@ -221,7 +222,7 @@ async def test_an_error_that_a_person_can_mend_parks_the_invoice(
 @pytest.mark.parametrize("code", REFUSED)
 async def test_an_error_of_the_payload_refuses_the_invoice(rig: Rig, code: str) -> None:
     invoice_id = rig.new_invoice()
-    spoil_next_write(rig, 400, code)
+    spoil_next_write(rig, 500 if code in ("10100", "10200") else 400, code)
     await rig.deliver(invoice_id)
     outcome = await rig.outcome(invoice_id)
     assert (outcome.result, outcome.rule) == ("refused", "quickbooks"), outcome
