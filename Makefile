@@ -46,6 +46,7 @@ compare: $(VENV)/.dev  ## Two public libraries and this project under the same f
 bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-quickbooks
 	@$(BIN)/python -m benchmarks.translate
 	@$(BIN)/python -m benchmarks.sandbox
+	@$(BIN)/python -m benchmarks.backlog
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
 
 properties: $(VENV)/.dev  ## Try 10,000 generated invoices under generated policies; PROPERTY_EXAMPLES=100000 for more
