@@ -17,6 +17,7 @@ from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, Document, Ki
 from models.ledger import Attempt, LedgerEntry, move
 from models.quickbooks import ENTITY, body_of, quoted
 
+from .customers import customer_ref
 from .failures import (
     Doubtful,
     DuplicateNumber,
@@ -29,7 +30,7 @@ from .failures import (
     Unrecoverable,
     Wait,
 )
-from .mappings import customer_ref, item_ref
+from .mappings import item_ref
 from .persistence import Tries
 from .quickbooks_client import encode
 from .sink import Parked, Sink, requestid

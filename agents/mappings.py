@@ -8,12 +8,8 @@ from models.ledger import ItemMapping
 from models.policy import Policy
 from models.record import Address
 
-from .customers import customer_ref as customer_ref
-from .customers import ensure_customer as ensure_customer
 from .entries import Json, Taken, Wanted, find_or_create, is_active, told
-from .names import CUSTOMER_NAME_CHARACTERS_MAX as CUSTOMER_NAME_CHARACTERS_MAX
-from .names import ITEM_NAME_CHARACTERS_MAX, with_suffix
-from .names import tidy_name as tidy_name
+from .names import ITEM_NAME_CHARACTERS_MAX, tidy_name, with_suffix
 from .sink import Parked, Sink
 
 DEFAULT_ITEM = "*"

@@ -22,7 +22,7 @@ from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, State, move
 from models.outcomes import Outcome, Result
 from models.record import Record
 
-from . import documents, mappings, resume, taking_back
+from . import customers, documents, mappings, resume, taking_back
 from .connections import NotConnected, ReconnectNeeded
 from .delivery import Claims, Delivered
 from .documents import Written, stands_for
@@ -35,6 +35,7 @@ from .failures import (
     TokenRefused,
     Wait,
 )
+from .names import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
 from .sink import GOES_ON, Parked, Sink
 
 log = structlog.get_logger()
@@ -62,7 +63,7 @@ def claims(command: Command) -> Claims:
         if command.document.reverses is not None:
             establishes.add((realm, f"invoice/{command.document.reverses}"))
     if isinstance(command, EnsureCustomer):
-        name = mappings.tidy_name(command.customer.name, mappings.CUSTOMER_NAME_CHARACTERS_MAX)
+        name = tidy_name(command.customer.name, CUSTOMER_NAME_CHARACTERS_MAX)
         establishes.add((realm, f"customer name/{name.casefold()}"))
     return Claims(establishes=frozenset(establishes), uses=frozenset(uses))
 
@@ -380,7 +381,7 @@ async def _ensure(
     try:
         mapping: CustomerMapping | ItemMapping
         if isinstance(command, EnsureCustomer):
-            mapping, result = await mappings.ensure_customer(command, delivered.at, sink)
+            mapping, result = await customers.ensure_customer(command, delivered.at, sink)
         else:
             mapping, result = await mappings.ensure_item(command, delivered.at, sink)
     except (Parked, Failure) as trouble:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, get_args, get_origin
 
-from agents.mappings import customer_ref, item_ref
+from agents.customers import customer_ref
+from agents.mappings import item_ref
 from agents.quickbooks_client import encode
 from agents.sink import Parked
 from agents.translate import translate

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents.delivery import Delivery, Event
-from agents.mappings import tidy_name
+from agents.names import tidy_name
 from agents.post import claims
 from models.commands import COMMANDS, Command, SetCustomerMapping, SetItemMapping
 from models.document import CustomerNeed, ItemNeed
