@@ -107,8 +107,8 @@ def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
             f"invoice {document.invoice_id} would bill twice: invoice {other}, which {kind}, stands in the books"
             + (f" as {entry.doc_number}" if entry.doc_number else ""),
             waits_for=f"invoice/{other}",
-            remedy=f"void invoice {other} in Metronome, and let metronome-qbo watch find it, or send its webhook again; "
-            "when its document is void, this one goes on by itself",
+            remedy=f"void invoice {other} in Metronome, and let metronome-qbo watch find that, or send its webhook; "
+            f"when {entry.doc_number or 'its document'} is void, this one goes on by itself",
         )
 
 
