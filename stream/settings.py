@@ -266,6 +266,7 @@ def load(config: Path | None = None) -> Settings:
     except ValueError as error:  # tomllib: not TOML at all
         raise SettingsError(f"{_config_file()}: {error}") from None
     _refuse_embedded_production(settings)
+    _refuse_items_of_several_companies(settings)
     return settings
 
 
@@ -278,6 +279,16 @@ def _refuse_embedded_production(settings: Settings) -> None:
         raise SettingsError(
             "kafka.bootstrap_servers: production needs a real broker, the embedded one forgets everything; "
             "set it, for example METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=kafka:9092"
+        )
+
+
+def _refuse_items_of_several_companies(settings: Settings) -> None:
+    routing = settings.routing
+    realms = {*routing.by_currency.values(), routing.default_realm} - {None}
+    if settings.metronome.write_back_items and len(realms) > 1:
+        raise SettingsError(
+            f"metronome.write_back_items: a product has one qbo_item_id, and routing names {len(realms)} companies, whose "
+            "items have ids of their own; set it to false, and map items in the table (metronome-qbo map item)"
         )
 
 

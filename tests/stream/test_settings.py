@@ -97,6 +97,17 @@ def test_production_refuses_the_embedded_broker(write):
         load()
 
 
+def test_one_product_cannot_have_the_item_ids_of_two_companies(write):
+    routing = '[routing]\ndefault_realm = "1"\nby_currency = {{EUR = "{eur}"}}\n[metronome]\nwrite_back_items = true'
+    write(routing.format(eur="2"))
+    with pytest.raises(
+        SettingsError, match=r"metronome\.write_back_items: a product has one qbo_item_id, .* 2 companies"
+    ):
+        load()
+    write(routing.format(eur="1"))
+    assert load().metronome.write_back_items
+
+
 def test_a_missing_setting_that_a_command_needs_is_named_with_an_example():
     with pytest.raises(SettingMissing) as caught:
         required(Settings(), "kafka.bootstrap_servers", "encryption_keys", "environment")
