@@ -287,8 +287,8 @@ def _refuse_items_of_several_companies(settings: Settings) -> None:
     realms = {*routing.by_currency.values(), routing.default_realm} - {None}
     if settings.metronome.write_back_items and len(realms) > 1:
         raise SettingsError(
-            f"metronome.write_back_items: a product has one qbo_item_id, and routing names {len(realms)} companies, whose "
-            "items have ids of their own; set it to false, and map items in the table (metronome-qbo map item)"
+            f"metronome.write_back_items: a product has one qbo_item_id, and routing names {len(realms)} companies, "
+            "whose items have ids of their own; set it to false, and map items in the table (metronome-qbo map item)"
         )
 
 
