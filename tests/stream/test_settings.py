@@ -100,9 +100,7 @@ def test_production_refuses_the_embedded_broker(write):
 def test_one_product_cannot_have_the_item_ids_of_two_companies(write):
     routing = '[routing]\ndefault_realm = "1"\nby_currency = {{EUR = "{eur}"}}\n[metronome]\nwrite_back_items = true'
     write(routing.format(eur="2"))
-    with pytest.raises(
-        SettingsError, match=r"metronome\.write_back_items: .* 2 companies"
-    ):
+    with pytest.raises(SettingsError, match=r"metronome\.write_back_items: .* 2 companies"):
         load()
     write(routing.format(eur="1"))
     assert load().metronome.write_back_items
