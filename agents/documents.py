@@ -2,7 +2,10 @@
 
 Before a write leaves, its attempt is recorded and confirmed by the broker. Whenever an attempt has no recorded result
 (a crash, a lost answer), the document is looked up before anything is sent again, and the same write goes out with the
-same requestid. So it is safe whether QuickBooks remembers a requestid or not (facts/quickbooks.md §3.2, §3.3).
+same requestid. So a write that was carried out is found whether QuickBooks remembers a requestid or not (§3.2, §3.3).
+
+One that QuickBooks may still be carrying out (its run time, §1.1) cannot be found yet. Until that time is over only the
+same write is repeated, under the same requestid, and with `requestids_trusted` off not even that.
 """
 
 import hashlib

@@ -9,6 +9,7 @@ import pytest
 from stream.sandbox.http import dump
 from stream.sandbox.metronome.generator import generate
 from stream.sandbox.metronome.settings import MetronomeSettings
+from stream.sandbox.pdf import ROWS_PER_PAGE
 from tests.sandbox.metronome_api import NOW, Api
 
 PERIOD = {"starting_on": "2026-01-01T00:00:00Z", "ending_before": "2027-01-01T00:00:00Z"}
@@ -85,7 +86,7 @@ def test_a_pdf_has_its_parts_where_its_table_says(kind: str) -> None:
     for number in range(1, int(table[1].split()[1])):
         place = int(table[2 + number].split()[0])
         assert answer.body[place:].startswith(b"%d 0 obj" % number)
-    assert answer.body.count(b"/Type /Page ") == (len(invoice["line_items"]) + 6) // 60 + 1
+    assert answer.body.count(b"/Type /Page ") == (len(invoice["line_items"]) + 6) // ROWS_PER_PAGE + 1
 
 
 def test_a_regenerated_invoice_has_no_custom_fields_and_no_external_invoice_of_the_voided_one(api: Api) -> None:

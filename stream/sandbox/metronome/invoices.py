@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 
 from stream.sandbox.http import Answer, Json
 from stream.sandbox.metronome.adopt import LINKS, entity_of
-from stream.sandbox.metronome.pdf import pdf_of
 from stream.sandbox.metronome.reading import TRUE, Call, Refusal, moment, page, timestamp
 from stream.sandbox.metronome.store import Store
+from stream.sandbox.pdf import pdf_of
 
 TYPES = ("USAGE", "USAGE_CONSOLIDATED", "SCHEDULED")
 FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
@@ -28,7 +28,7 @@ def list_invoices(store: Store, call: Call) -> Json:
 
 
 def pdf(store: Store, call: Call) -> Answer:
-    return Answer(200, pdf_of(own(store, call)), {"Content-Type": "application/pdf"})
+    return Answer(200, pdf_of(_printed(own(store, call))), {"Content-Type": "application/pdf"})
 
 
 def void(store: Store, call: Call) -> Json:
@@ -130,3 +130,17 @@ def _shown_line(store: Store, line: Json) -> Json:
         if line.get(id_name)
     }
     return {**line, **fields} if fields else line
+
+
+def _printed(invoice: Json) -> list[str]:
+    """The rows of its PDF; their layout is ours."""
+    unit = invoice["credit_type"]["name"]
+    return [
+        f"Invoice {invoice['id']}",
+        f"Customer {invoice['customer_id']}",
+        f"Issued {invoice.get('issued_at') or ''}",
+        "",
+        *(f"{line['total']} {line['credit_type']['name']}  {line['name']}" for line in invoice["line_items"]),
+        "",
+        f"Total {invoice['total']} {unit}",
+    ]
