@@ -13,6 +13,7 @@ COPY pyproject.toml README.md ./
 COPY models models
 COPY agents agents
 COPY stream stream
+COPY simulators simulators
 RUN pip install --no-deps .
 
 USER metronome-qbo

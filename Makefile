@@ -19,7 +19,7 @@ clients: $(VENV)/.dev  ## Let the clients of others drive the simulators: Python
 	@$(BIN)/python -m pytest -m clients $(ARGS)
 
 fuzz: $(VENV)/.dev  ## Send 10,000 random requests to both simulators
-	@SANDBOX_FUZZ_REQUESTS=10000 $(BIN)/python -m pytest tests/sandbox/fuzz $(ARGS)
+	@SANDBOX_FUZZ_REQUESTS=10000 $(BIN)/python -m pytest tests/simulators/fuzz $(ARGS)
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .
 
 kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars, for machines without Docker
-	@$(BIN)/python -m stream.sandbox.kafka_jars --port 9092 --data var/kafka $(ARGS)
+	@$(BIN)/python -m simulators.kafka.jars --port 9092 --data var/kafka $(ARGS)
 
 chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; SEED=123 repeats one, BUGS=1 plants bugs to be caught
 	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)))
@@ -50,7 +50,7 @@ bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-qui
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
 
 properties: $(VENV)/.dev  ## Try 10,000 generated invoices under generated policies; PROPERTY_EXAMPLES=100000 for more
-	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} $(BIN)/python -m pytest tests/agents/test_properties.py -q --timeout 7200 $(ARGS)
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} $(BIN)/python -m pytest tests/agents/translate/test_properties.py -q --timeout 7200 $(ARGS)
 
 requirements: $(VENV)/.dev  ## Pin the requirements anew
 	$(BIN)/uv pip compile --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet requirements.in -o requirements.txt

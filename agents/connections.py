@@ -1,7 +1,7 @@
 """The life of each company's tokens: refreshed in time, one refresh at a time, recorded before use.
 
-A refresh token's value changes now and then, and the former one dies at once (facts/quickbooks.md §7). Losing the new
-one means that a person must connect the company again, so it is recorded durably before anything uses it.
+A refresh token's value changes now and then, and the former one dies at once (docs/vendors/quickbooks.md §7). Losing
+the new one means that a person must connect the company again, so it is recorded durably before anything uses it.
 """
 
 import asyncio
@@ -12,12 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from agents.clients.failures import NotConnected, ReconnectNeeded
+from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 from models.record import Record
-
-from .failures import CompanyUnavailable
-from .oauth import InvalidGrant, Tokens
 
 log = structlog.get_logger()
 
@@ -29,25 +28,6 @@ FINISH_SECONDS = 10.0
 
 HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
-
-
-class NotConnected(CompanyUnavailable):
-    """No connection to this company was ever recorded, or it was taken back."""
-
-    def __init__(self, realm: str) -> None:
-        super().__init__(f"company {realm} is not connected; connect it: metronome-qbo connect --realm {realm}")
-        self.realm = realm
-
-
-class ReconnectNeeded(CompanyUnavailable):
-    """Intuit no longer accepts the company's refresh token."""
-
-    def __init__(self, realm: str) -> None:
-        super().__init__(
-            f"company {realm} must be connected again, Intuit no longer accepts its refresh token: "
-            f"metronome-qbo connect --realm {realm}"
-        )
-        self.realm = realm
 
 
 class OAuth(Protocol):

@@ -67,7 +67,7 @@ class DeadLetter:
     headers: Headers
 
 
-class Unusable(ValueError):
+class InvalidRecord(ValueError):
     """The record cannot be handled and never will be as it is; the message names the field and the remedy."""
 
 
@@ -79,7 +79,7 @@ class Publish(Protocol):
     async def __call__(self, records: Sequence[Record | DeadLetter]) -> None:
         """Send them in order, and return when the broker has confirmed each.
 
-        Raises Unusable, and sends none, when one of them can never be sent; anything else is no record's fault.
+        Raises InvalidRecord, and sends none, when one of them can never be sent; anything else is no record's fault.
         """
 
 
@@ -178,7 +178,7 @@ class Delivery(Generic[T]):
     def _decoded(self, event: Event) -> tuple[T | None, Exception | None]:
         try:
             if not event.value:
-                raise Unusable("the record has no value; a producer must put the webhook's JSON body there")
+                raise InvalidRecord("the record has no value; a producer must put the webhook's JSON body there")
             return self._decode(event.value), None
         except Exception as error:  # decoding is pure: whatever it raises is the record's fault
             return None, error
@@ -202,7 +202,7 @@ class Delivery(Generic[T]):
                 try:
                     await self._publish(records)
                     return True
-                except Unusable as error:
+                except InvalidRecord as error:
                     why = error
         assert why is not None
         log.error("dead_letter", agent=self.name, at=str(event.at), error=type(why).__name__)

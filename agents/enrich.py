@@ -8,14 +8,14 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 from pydantic import ValidationError
 
+from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
+from agents.clients.retry import RetryPolicy
 from models.events import ContractHierarchy, InvoiceEnriched
 from models.metronome import Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 from models.record import Record
 
-from .delivery import Claims, Delivered, Unusable
-from .failures import Doubtful, NotFound, Refused, TokenRefused, Wait
-from .persistence import Patience
+from .delivery import Claims, Delivered, InvalidRecord
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Routes:
     default_realm: str | None
 
     def realm_of(self, invoice: InvoiceHead) -> str:
-        """Raises Unusable when no rule names a company."""
+        """Raises InvalidRecord when no rule names a company."""
         named = (invoice.customer_custom_fields or {}).get(self.customer_field)
         if named:
             return named
@@ -50,7 +50,7 @@ class Routes:
             by_currency = None  # translate refuses the unit, with the company's own policy
         realm = by_currency or self.default_realm
         if realm is None:
-            raise Unusable(
+            raise InvalidRecord(
                 f"no company for invoice {invoice.id} in {invoice.credit_type.name}: set routing.default_realm, "
                 f"routing.by_currency, or the customer's custom field {self.customer_field}"
             )
@@ -83,26 +83,26 @@ class Enricher:
 
     metronome: Metronome
     routes: Routes
-    patience: Patience
+    retry: RetryPolicy
     customers: Remembered[Customer]
     contracts: Remembered[Contract]
     now: Callable[[], datetime]
 
 
 def read_webhook(value: bytes) -> InvoiceFinalized | Webhook:
-    """A webhook's body; raises Unusable that names the field. Other event types are read as far as their type."""
+    """A webhook's body; raises InvalidRecord that names the field. Other event types are read as far as their type."""
     try:
         body = parse_json(value)
     except ValueError as error:
-        raise Unusable(f"not JSON: {error}") from None
+        raise InvalidRecord(f"not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise Unusable(f"a webhook is a JSON object, this is a {type(body).__name__}")
+        raise InvalidRecord(f"a webhook is a JSON object, this is a {type(body).__name__}")
     try:
         webhook = Webhook.model_validate(body)
         return InvoiceFinalized.model_validate(body) if webhook.type == "invoice.finalized" else webhook
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise Unusable(f"not a Metronome webhook: {fields}") from None
+        raise InvalidRecord(f"not a Metronome webhook: {fields}") from None
 
 
 def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
@@ -114,7 +114,7 @@ def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
 async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[Record]:
     """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log).
 
-    Waits, within its patience, while Metronome is away, throttles or refuses our token. Raises Unusable for an
+    Waits, within its retry, while Metronome is away, throttles or refuses our token. Raises InvalidRecord for an
     invoice that Metronome does not know or that belongs to another customer.
     """
     webhook = delivered.record
@@ -122,20 +122,20 @@ async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: 
         log.info("webhook_ignored", type=webhook.type, at=str(delivered.at))
         return []
     ids = webhook.properties
-    tries = enricher.patience.begin()
+    retries = enricher.retry.start()
     while True:
         try:
             return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher)]
         except NotFound as failure:
-            raise Unusable(
+            raise InvalidRecord(
                 f"Metronome does not know invoice {ids.invoice_id} of customer {ids.customer_id}, or its customer or "
                 f"contract ({failure}); check that the webhook and the API token belong to the same environment"
             ) from None
         except Refused as failure:
-            raise Unusable(str(failure)) from None
-        except (Wait, Doubtful, TokenRefused) as failure:
+            raise InvalidRecord(str(failure)) from None
+        except (Wait, OutcomeUnknown, TokenRefused) as failure:
             log.warning("metronome_waits", invoice=ids.invoice_id, failure=type(failure).__name__, reason=str(failure))
-            await tries.pause(failure)
+            await retries.wait(failure)
 
 
 async def _facts(
@@ -144,7 +144,7 @@ async def _facts(
     answer = await enricher.metronome.invoice(customer_id, invoice_id)
     invoice = _head_of(answer)
     if invoice.id != invoice_id or invoice.customer_id != customer_id:
-        raise Unusable(
+        raise InvalidRecord(
             f"the webhook names invoice {invoice_id} of customer {customer_id}, Metronome's answer is invoice "
             f"{invoice.id} of customer {invoice.customer_id}"
         )
@@ -178,9 +178,9 @@ def _head_of(answer: str) -> InvoiceHead:
         return InvoiceHead.model_validate(parse_json(answer)["data"])
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise Unusable(f"Metronome's answer is not an invoice that we can read: {fields}") from None
+        raise InvalidRecord(f"Metronome's answer is not an invoice that we can read: {fields}") from None
     except (ValueError, KeyError, TypeError):
-        raise Doubtful("Metronome's answer is not JSON with `data`") from None
+        raise OutcomeUnknown("Metronome's answer is not JSON with `data`") from None
 
 
 async def _customer(customer_id: str, enricher: Enricher) -> Customer:

@@ -1,7 +1,8 @@
 """What Metronome has and nobody told us: finalized invoices without a webhook, and voids.
 
-Webhooks are lost after two days, and none is sent for a void (facts/metronome.md §0.8, §3.2). Pure. An announcement has
-the shape of Metronome's own webhook, so that it goes the way of one; to announce what is known changes nothing.
+Webhooks are lost after two days, and none is sent for a void (docs/vendors/metronome.md §0.8, §3.2). Pure. An
+announcement has the shape of Metronome's own webhook, so that it goes the way of one; to announce what is known changes
+nothing.
 """
 
 import json
@@ -14,8 +15,7 @@ from uuid import UUID, uuid5
 from models.document import reversed_id
 from models.ledger import LedgerEntry
 from models.metronome import ListedInvoice
-
-from .dates import utc
+from models.record import utc
 
 SOURCE = "watch"
 SOURCE_HEADER = "source"

@@ -6,13 +6,13 @@ from typing import Protocol
 
 import structlog
 
+from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
+from agents.clients.retry import RetryPolicy
+from models.document import DEFAULT_ITEM
 from models.outcomes import Outcome
 from models.record import Record
 
 from .delivery import Claims, Delivered
-from .failures import Doubtful, NotFound, Refused, TokenRefused, Wait
-from .mappings import DEFAULT_ITEM
-from .persistence import Patience
 
 log = structlog.get_logger()
 
@@ -24,13 +24,13 @@ class CustomFields(Protocol):
 @dataclass(frozen=True)
 class WriteBack:
     metronome: CustomFields
-    patience: Patience
+    retry: RetryPolicy
     customers: bool
     items: bool
 
 
 FIELDS = {"customer": ("customer", "qbo_customer_id"), "item": ("contract_product", "qbo_item_id")}
-"""Our subjects, with Metronome's entity and the custom field (facts/metronome.md §2)."""
+"""Our subjects, with Metronome's entity and the custom field (docs/vendors/metronome.md §2)."""
 
 
 def claims(outcome: Outcome) -> Claims:
@@ -48,7 +48,7 @@ async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Seque
     if outcome.result not in ("found", "created") or not wanted.get(subject) or outcome.qbo_id is None:
         return []
     entity, key = FIELDS[subject]
-    tries = into.patience.begin()
+    retries = into.retry.start()
     while True:
         try:
             await into.metronome.set_custom_field(entity, subject_id, key, outcome.qbo_id)
@@ -58,6 +58,6 @@ async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Seque
                 "write_back_refused", entity=entity, id=subject_id, reason=str(failure), remedy="metronome-qbo setup"
             )
             return []
-        except (Wait, Doubtful, TokenRefused) as failure:
+        except (Wait, OutcomeUnknown, TokenRefused) as failure:
             log.warning("metronome_waits", entity=entity, id=subject_id, reason=str(failure))
-            await tries.pause(failure)
+            await retries.wait(failure)

@@ -1,7 +1,7 @@
 """Invoices per minute of one company's backlog under QuickBooks' own limits, one by one and in batches.
 
-On a virtual clock, with the production sink, pacer and client, and a simulator that answers 429 to the first request
-too many: what is measured is the limits' doing, not the machine's. Facts: facts/quickbooks.md §4.1, §5.1.
+On a virtual clock, with the production sink, limiter and client, and a simulator that answers 429 to the first request
+too many: what is measured is the limits' doing, not the machine's. Facts: docs/vendors/quickbooks.md §4.1, §5.1.
 
     python -m benchmarks.backlog
 """
@@ -11,7 +11,7 @@ import sys
 
 import structlog
 
-from tests.agents.batching import a_strict_world, lived, posts, run_backlog, seconds_of
+from tests.agents.post.batching import a_strict_world, lived, posts, run_backlog, seconds_of
 
 INVOICES = 6_000
 IN_FLIGHT_MAX = 300

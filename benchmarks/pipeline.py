@@ -34,13 +34,13 @@ from rich.console import Console
 from rich.table import Table
 
 from models.outcomes import Outcome
-from stream.children import Children
-from stream.demo import environment
-from stream.names import TopicNames, topic_names
-from stream.reader import open_consumer, partitions_of
-from stream.sandbox.embedded_broker import INVOICES_MAX, embedded_broker
-from stream.sandbox.kafka_jars import KafkaFromJars
+from simulators.kafka.embedded import INVOICES_MAX, embedded_broker
+from simulators.kafka.jars import KafkaFromJars
+from stream.demo.demo import environment
+from stream.demo.processes import Children
+from stream.kafka.log import open_consumer, partitions_of
 from stream.settings import Kafka, Settings
+from stream.topics import TopicNames, topic_names
 
 WITHIN_SECONDS = 60
 LIFTED = {

@@ -17,10 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
-from stream.children import Children
-from stream.sandbox.http import Request, dump
-from stream.sandbox.quickbooks.core import QuickBooksSettings
-from stream.sandbox.server import start_sandbox
+from simulators.http import Request, dump
+from simulators.quickbooks.settings import QuickBooksSettings
+from simulators.server import start_sandbox
+from stream.demo.processes import Children
 
 CONNECTIONS = 8
 LINES = 5

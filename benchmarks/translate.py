@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agents.translate import translate
+from agents.translate.translate import translate
 from models.events import InvoiceEnriched
 from models.policy import Policy
 from models.record import Address

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from .document import CustomerNeed, Document, ItemNeed
+from .document import CustomerReference, Document, ItemReference
 from .record import Address, Moment, Record
 
 
@@ -22,7 +22,7 @@ class EnsureCustomer(_Command):
     """Have a QuickBooks customer for this Metronome customer: find it by name, or create it."""
 
     type: Literal["EnsureCustomer"] = "EnsureCustomer"
-    customer: CustomerNeed
+    customer: CustomerReference
     currency: str
 
 
@@ -30,7 +30,7 @@ class EnsureItem(_Command):
     """Have a QuickBooks item for this Metronome product: find it by name, or create it."""
 
     type: Literal["EnsureItem"] = "EnsureItem"
-    item: ItemNeed
+    item: ItemReference
 
 
 class PostInvoice(_Command):

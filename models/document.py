@@ -5,7 +5,7 @@ It names customers and items by their Metronome ids, so that it is the same byte
 
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ Kind = Literal["invoice", "creditmemo"]
 
 DOC_NUMBER_PREFIX = "MTR-"
 DOC_NUMBER_HEX_MIN = 8
-DOC_NUMBER_HEX_MAX = 17  # 21 characters in all (facts/quickbooks.md §1.3)
+DOC_NUMBER_HEX_MAX = 17  # 21 characters in all (docs/vendors/quickbooks.md §1.3)
 
 
 REVERSAL_SUFFIX = "~void"
@@ -50,10 +50,10 @@ RESERVED_ITEMS = frozenset({DRAW_DOWN_ITEM, CREDIT_ITEM, COMMIT_PURCHASE_ITEM, R
 """Product ids of our own, for lines that policy gives items of their own; mapped by operators like any product."""
 
 
-class CustomerNeed(Value):
+class CustomerReference(Value):
     """The customer a document is for. `qbo_id` is the custom field `qbo_customer_id`, when Metronome has one.
 
-    `currency` is the document's: a QuickBooks customer has one for ever (facts/quickbooks.md §1.7).
+    `currency` is the document's: a QuickBooks customer has one for ever (docs/vendors/quickbooks.md §1.7).
     """
 
     customer_id: str
@@ -62,7 +62,7 @@ class CustomerNeed(Value):
     currency: str | None = None
 
 
-class ItemNeed(Value):
+class ItemReference(Value):
     """The item of a line. `product_id` None: a line without a product, or the single-item strategy.
 
     `qbo_id` is what facts or policy say outright (custom field `qbo_item_id`, the single item); without it the
@@ -81,7 +81,7 @@ class Line(Value):
     `tax_code` and `class_id` are QuickBooks's references, None where nothing is to be said.
     """
 
-    item: ItemNeed
+    item: ItemReference
     amount: Decimal
     description: str
     quantity: Decimal | None = None
@@ -103,7 +103,7 @@ class Document(Value):
 
     kind: Kind
     invoice_id: str
-    customer: CustomerNeed
+    customer: CustomerReference
     currency: str
     doc_number: str
     txn_date: date
@@ -122,3 +122,19 @@ class Document(Value):
     constituents: tuple[str, ...] = ()
     replaces: str | None = None
     reverses: str | None = None
+
+
+IDENTITY_LINE = "Metronome invoice {invoice_id}"
+"""The first line of a PrivateNote: how a document is known as ours, whatever its number."""
+
+
+def is_ours(found: dict[str, Any], invoice_id: str) -> bool:
+    """Whether a document is the one of this invoice: its PrivateNote begins with the full id, never just the number.
+
+    A void puts "Voided" before the note (§1.1).
+    """
+    first_line = (found.get("PrivateNote") or "").partition("\n")[0]
+    return bool(first_line.endswith(IDENTITY_LINE.format(invoice_id=invoice_id)))
+
+
+DEFAULT_ITEM = "*"

@@ -6,7 +6,8 @@ from .record import Address, Moment, Record, Value
 
 
 class ContractHierarchy(Value):
-    """Where the invoice's contract stands between parent and children, in Metronome's words (facts/metronome.md §1.7).
+    """Where the invoice's contract stands between parent and children, in Metronome's words (docs/vendors/metronome.md
+    §1.7).
 
     A child names its parent, who pays, and how its usage statements go; a parent says whether it gets a consolidated
     invoice.
@@ -45,8 +46,9 @@ class InvoiceEnriched(Record):
 class ConnectionChanged(Record):
     """A company was connected, its tokens were refreshed, or it needs a person to connect it again.
 
-    Tokens are encrypted (`stream/encryption.py`) before they enter this record. The newest `changed_at` wins. At
-    `hard_expires_at` no refresh helps any more, and a person has to connect the company again (facts/quickbooks.md §7).
+    Tokens are encrypted (`stream/wiring.py`) before they enter this record. The newest `changed_at` wins. At
+    `hard_expires_at` no refresh helps any more, and a person has to connect the company again
+    (docs/vendors/quickbooks.md §7).
     """
 
     type: Literal["ConnectionChanged"] = "ConnectionChanged"

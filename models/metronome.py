@@ -1,4 +1,4 @@
-"""Metronome's objects, in Metronome's words, as far as we read them (facts/metronome.md §1-§3).
+"""Metronome's objects, in Metronome's words, as far as we read them (docs/vendors/metronome.md §1-§3).
 
 Unknown fields are ignored, since Metronome adds some without notice. Numbers must have been parsed with
 `models.money.parse_json`, so that they arrive as int or Decimal.

@@ -1,6 +1,6 @@
 """Exact money: units, currencies, cents. Decimal from the first byte to the last; a float never comes near.
 
-Sources: facts/metronome.md §1.3 (units), facts/quickbooks.md §1.4 (precision and rounding).
+Sources: docs/vendors/metronome.md §1.3 (units), docs/vendors/quickbooks.md §1.4 (precision and rounding).
 """
 
 import json
@@ -12,8 +12,8 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 
 CENTS_SUFFIX = " (cents)"
 
-# ISO 4217 exponents of the currencies that Metronome bills in (facts/metronome.md §1.3), and of those with none or
-# three decimals, which a careless hundredth would change tenfold or more.
+# ISO 4217 exponents of the currencies that Metronome bills in (docs/vendors/metronome.md §1.3), and of those with none
+# or three decimals, which a careless hundredth would change tenfold or more.
 EXPONENTS = {
     "USD": 2, "AUD": 2, "BRL": 2, "CAD": 2, "CHF": 2, "CZK": 2, "EUR": 2, "GBP": 2, "INR": 2, "MXN": 2,
     "NGN": 2, "NOK": 2, "PLN": 2, "SEK": 2, "TRY": 2, "ZAR": 2, "NZD": 2, "SGD": 2, "HUF": 2,
@@ -73,7 +73,7 @@ def quantum(currency: str) -> Decimal:
 
 
 def round_half_up(amount: Decimal, step: Decimal) -> Decimal:
-    """`amount` to the nearest `step`, halves away from zero, as QuickBooks does (facts/quickbooks.md §1.4)."""
+    """`amount` to the nearest `step`, halves away from zero, as QuickBooks does (docs/vendors/quickbooks.md §1.4)."""
     return amount.quantize(step, rounding=ROUND_HALF_UP, context=EXACT)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .document import GlobalTax
 
 QboId = Annotated[str, Field(pattern=r"^[0-9]+$")]
-"""An id of QuickBooks is a string of digits (facts/quickbooks.md §1.1)."""
+"""An id of QuickBooks is a string of digits (docs/vendors/quickbooks.md §1.1)."""
 
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Rate = Annotated[Decimal, Field(gt=0)]

@@ -1,4 +1,4 @@
-"""QuickBooks Online's objects, in Intuit's words, as far as we send or read them (facts/quickbooks.md §1-§2)."""
+"""QuickBooks Online's objects, in Intuit's words, as far as we send or read them (docs/vendors/quickbooks.md §1-§2)."""
 
 from decimal import Decimal
 from typing import Any
@@ -82,3 +82,64 @@ def _line(line: Line, item_ref: str) -> dict[str, Any]:
 def plain_number(number: Decimal) -> str:
     """A JSON number of the same value with no exponent: Decimal("1E+2") is 100."""
     return format(number, "f")
+
+
+# Line breaks and tabs become spaces; other control characters vanish, and so do halves of characters that a cut in
+# the middle of an emoji left behind, which no encoding can carry.
+_SPACES = (0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029)
+
+_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000))) | dict.fromkeys(_SPACES, " ")
+
+
+def clean(text: str) -> str:
+    """`text` on one line, without control characters."""
+    return text.strip() if text.isprintable() else text.translate(_CONTROL).strip()
+
+
+def cut(text: str, length_max: int) -> str:
+    """At most `length_max` UTF-16 units of `text`, never half a character; what was cut ends in an ellipsis."""
+    if 2 * len(text) <= length_max or len(text.encode("utf-16-le")) <= 2 * length_max:
+        return text
+    return text.encode("utf-16-le")[: 2 * (length_max - 1)].decode("utf-16-le", errors="ignore") + "…"
+
+
+CUSTOMER_NAME_CHARACTERS_MAX = 500
+
+ITEM_NAME_CHARACTERS_MAX = 100
+
+INACTIVE_SUFFIX = " (deleted)"
+"""QuickBooks puts it behind the name of a list entry that is made inactive (docs/vendors/quickbooks.md §2.1)."""
+
+_NOT_IN_NAMES = str.maketrans({":": " ", "\t": " ", "\n": " ", "\r": " "})
+
+
+def tidy_name(name: str, length_max: int) -> str:
+    """`name` without what QuickBooks refuses, no blank at its ends or twice within, at most `length_max` units."""
+    return _shortened(" ".join(clean(name.translate(_NOT_IN_NAMES)).split()), length_max)
+
+
+def with_suffix(name: str, suffix: str, length_max: int) -> str:
+    """A tidy name that ends in `suffix` and is not too long; the name gives way."""
+    room = length_max - _length(suffix)
+    return tidy_name(_shortened(name, room) + suffix, length_max)
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether QuickBooks takes them for the same: capitals do not count, nor does what an inactive entry carries."""
+    return one.removesuffix(INACTIVE_SUFFIX).casefold() == other.removesuffix(INACTIVE_SUFFIX).casefold()
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _shortened(text: str, length_max: int) -> str:
+    """Never half a character."""
+    if _length(text) <= length_max:
+        return text
+    return text.encode("utf-16-le")[: 2 * length_max].decode("utf-16-le", errors="ignore").strip()
+
+
+RUN_SECONDS_MAX = 121.0
+"""QuickBooks may run a write for 120 s (docs/vendors/quickbooks.md §1.1); sooner, "not found" may only mean "not yet".
+"""

@@ -4,7 +4,7 @@ JSON with `type` and a schema `version`; Decimals travel as JSON strings, becaus
 in most parsers. Readers accept older versions for ever, since the log is kept for ever.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -47,3 +47,8 @@ class Address(Value):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+def utc(moment: datetime) -> datetime:
+    """`moment` in UTC; one without a zone is in UTC already, as all of Metronome's are. Raises OverflowError."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from agents.templates import TEMPLATE_NAMES, check_template
+from agents.translate.templates import TEMPLATE_NAMES, check_template
 from models.policy import Policy
 
 CONFIG_VARIABLE = "METRONOME_QBO_CONFIG"
@@ -54,7 +54,7 @@ class Metronome(Section):
     token: SecretStr | None = Field(None, description="API token")
     webhook_secrets: tuple[SecretStr, ...] = Field((), description="webhook secrets; several while one is rotated")
     timeout_seconds: int = Field(30, ge=1, description="longest wait for one answer")
-    patience_seconds: int = Field(
+    retry_seconds: int = Field(
         21_600, ge=1, description="how long one event waits for Metronome to recover before it becomes a dead letter"
     )
     backoff_max_seconds: int = Field(60, ge=1, description="longest pause between two attempts")
@@ -85,16 +85,16 @@ class QuickBooks(Section):
     )
     in_flight_max: int = Field(10, ge=1, description="requests at a time per company")
     throttled_wait_seconds: int = Field(60, ge=0, description="how long a company waits after a 429")
-    patience_seconds: int = Field(
+    retry_seconds: int = Field(
         600, ge=1, description="how long one command is attempted before it is parked, or uncertain"
     )
     backoff_max_seconds: int = Field(30, ge=1, description="longest pause between two attempts")
-    requestids_trusted: bool = Field(
+    trust_requestids: bool = Field(
         True,
         description="rely on Intuit's word that a repeated requestid is not carried out twice: a write whose answer "
         "was lost is repeated at once; false waits until QuickBooks cannot be at it any more",
     )
-    waiting_probe_seconds: int = Field(
+    parked_probe_seconds: int = Field(
         300, ge=1, description="how often one waiting command of each cause tries whether it may go on"
     )
     refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
@@ -119,7 +119,7 @@ class Routing(Section):
 
 
 class Watch(Section):
-    """What `watch` asks Metronome for, and how often. Metronome publishes no limits (facts/metronome.md §4.3)."""
+    """What `watch` asks Metronome for, and how often; no limits are published (docs/vendors/metronome.md §4.3)."""
 
     interval_seconds: int = Field(3600, ge=1, le=604_800, description="pause between two rounds over all customers")
     look_back_days: int = Field(
@@ -136,7 +136,7 @@ class Watch(Section):
     repeat_after_hours: int = Field(
         24, ge=1, le=720, description="what is still open is announced again after this, by the same process"
     )
-    patience_seconds: int = Field(
+    retry_seconds: int = Field(
         600, ge=1, description="how long one request waits for Metronome to recover before the round ends"
     )
 

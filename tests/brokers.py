@@ -17,8 +17,8 @@ import pytest
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from stream.sandbox.embedded_broker import embedded_broker
-from stream.sandbox.kafka_jars import (
+from simulators.kafka.embedded import embedded_broker
+from simulators.kafka.jars import (
     KAFKA_VERSION,
     KafkaFromJars,
     KafkaJarsUnavailable,

@@ -1,21 +1,22 @@
 """Intuit's own schema as a judge of bodies: every name must exist, every value must have its type.
 
 JSON and XSD correspond so: an object's key is an element's name, a list is a repeated element, `{"value", "name"}` is
-a type with text content and attributes such as ReferenceType (facts/quickbooks.md §8). The schema knows nothing of
-required fields, lengths or arithmetic.
+a type with text content and attributes such as ReferenceType (docs/vendors/quickbooks.md §8). The schema knows nothing
+of required fields, lengths or arithmetic.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from lxml import etree
 
-XSD_FOLDER = Path(__file__).parent / "fixtures" / "qbo_xsd"
+from tests import FIXTURES
+
+XSD_FOLDER = FIXTURES / "qbo_xsd"
 REST_SCHEMA = XSD_FOLDER / "IntuitRestServiceDef.xsd"
 XS = "{http://www.w3.org/2001/XMLSchema}"
 

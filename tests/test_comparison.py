@@ -6,7 +6,6 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.__main__ import INVOICES
@@ -15,8 +14,8 @@ from benchmarks.compare.desk import SEED, Measured, judge
 from benchmarks.compare.page import COLUMNS, render
 from benchmarks.compare.scenarios import SCENARIOS
 from benchmarks.compare.tools import OURS, TOOLS
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
 MUST_BE_ZERO = ("Duplicates", "Lost", "Silent errors", "Cents off")
 

@@ -17,14 +17,14 @@ from aiokafka import AIOKafkaConsumer
 
 from agents.enrich import read_webhook
 from models.metronome import InvoiceFinalized
+from simulators.kafka.embedded import embedded_broker
 from stream.cli.config import every_setting
 from stream.cli.reference import commands, examples_of, reference
-from stream.names import TABLES, changelog, topic_names
-from stream.sandbox.embedded_broker import embedded_broker
+from stream.kafka.admin import create_by_asking
 from stream.settings import Settings
-from stream.topics import touch_topics
+from stream.topics import TABLES, changelog, topic_names
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 BROKER_SECONDS = 20
 
@@ -181,7 +181,7 @@ async def test_the_three_lines_of_python_put_the_webhook_of_kafka_md_on_the_topi
     assert len(snippet.splitlines()) == 3
     assert "localhost:9092" in snippet
     with embedded_broker() as address:
-        await touch_topics(address, [topic], timeout_seconds=BROKER_SECONDS)
+        await create_by_asking(address, [topic], timeout_seconds=BROKER_SECONDS)
         await asyncio.wait_for(coroutine_of(snippet.replace("localhost:9092", address), webhook), BROKER_SECONDS)
         async with AIOKafkaConsumer(topic, bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
             record = await asyncio.wait_for(consumer.getone(), BROKER_SECONDS)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 MAY_IMPORT = {"models": {"models"}, "agents": {"models", "agents"}, "stream": {"models", "agents", "stream"}}
 OURS = {"models", "agents", "stream", "tests", "benchmarks"}
 FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]

@@ -17,7 +17,7 @@ from typing import Annotated
 import aiohttp
 import typer
 
-from stream.children import PROJECT, Children
+from stream.demo.processes import PROJECT, Children
 
 from .desk import SEED, Desk, Measured
 from .page import render

@@ -79,7 +79,7 @@ def bills_of(invoices: Sequence[Json], customers: Mapping[str, str]) -> list[Bil
 
 
 def _bill(invoice: Json, customer: str, products: Mapping[str, str]) -> Bill:
-    """Only the lines that count (facts/metronome.md §1.4)."""
+    """Only the lines that count (docs/vendors/metronome.md §1.4)."""
     unit = unit_of(invoice["credit_type"]["name"])
     counted = [
         line

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from models.money import parse_json
-from stream.children import Children
+from stream.demo.processes import Children
 
 from .bills import Bill, bills_of
 from .scenarios import Scenario

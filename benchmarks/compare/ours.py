@@ -12,12 +12,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.outcomes import Outcome
-from stream.children import Children
-from stream.demo import environment
-from stream.names import TopicNames, topic_names
-from stream.reader import open_consumer, partitions_of
-from stream.sandbox.embedded_broker import embedded_broker
+from simulators.kafka.embedded import embedded_broker
+from stream.demo.demo import environment
+from stream.demo.processes import Children
+from stream.kafka.log import open_consumer, partitions_of
 from stream.settings import Kafka, Settings
+from stream.topics import TopicNames, topic_names
 
 from .bills import Bill
 from .desk import READY_SECONDS, Reports

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from agents.connections import ends_soon
 from models.events import ConnectionChanged
-from stream.connect import ConnectionLog
-from stream.reader import ReadFailed
-from stream.topics import BrokerUnreachable
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
+from stream.operations.connection_log import ConnectionLog
 
 from .common import EXIT_TROUBLE, Config, Json, clear_errors, err, load_settings, out, print_json
 

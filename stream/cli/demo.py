@@ -9,9 +9,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stream.children import ChildFailed
-from stream.demo import Demo, Pass, QuickBooksState, Row, latencies, running_demo
-from stream.sandbox.embedded_broker import INVOICES_MAX
+from simulators.kafka.embedded import INVOICES_MAX
+from stream.demo.demo import Demo, Pass, QuickBooksState, Row, latencies, running_demo
+from stream.demo.processes import ChildFailed
 from stream.settings import Settings
 
 from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from models.commands import SetCustomerMapping, SetItemMapping
-from stream.names import topic_names
-from stream.prepare import prepare_topics
-from stream.publish import publishing
+from stream.kafka.admin import BrokerUnreachable, TopicMismatch
+from stream.kafka.producer import publishing
 from stream.settings import Settings
-from stream.topics import BrokerUnreachable, TopicMisfit
+from stream.topics import prepare_topics, topic_names
 
 from .common import EXIT_USAGE, Config, clear_errors, err, load_settings, out
 
@@ -52,7 +51,7 @@ def map_(
         command = SetCustomerMapping(realm=company, customer_id=metronome_id, qbo_id=qbo_id, name=name)
     else:
         command = SetItemMapping(realm=company, product_id=metronome_id, qbo_id=qbo_id, name=name)
-    with clear_errors(BrokerUnreachable, TopicMisfit):
+    with clear_errors(BrokerUnreachable, TopicMismatch):
         asyncio.run(_publish(settings, command))
     out.print(
         f"{kind.value} {metronome_id} is {qbo_id} in company {company}, as soon as a worker reads it", markup=False

@@ -9,15 +9,14 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.text import Text
 
-from agents.failures import Failure
-from agents.transport import AiohttpTransport, Transport
-from stream.clients import quickbooks_client
-from stream.encryption import CannotDecrypt
-from stream.metronome_lists import MetronomeLists
-from stream.preflight import Area, Finding, problem, warning
-from stream.preflight_catalog import catalog_findings
-from stream.preflight_company import company_findings
-from stream.preflight_reads import (
+from agents.clients.failures import Failure
+from agents.clients.transport import AiohttpTransport, Transport
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
+from stream.operations.preflight.catalog import catalog_findings
+from stream.operations.preflight.company import company_findings
+from stream.operations.preflight.findings import Area, Finding, problem, warning
+from stream.operations.preflight.reads import (
     Catalog,
     Company,
     CompanyReader,
@@ -29,15 +28,14 @@ from stream.preflight_reads import (
     read_catalog,
     recorded_token,
 )
-from stream.preview import Mappings
-from stream.preview_sources import recorded_mappings
-from stream.reader import ReadFailed
+from stream.operations.preview import Mappings
+from stream.operations.preview_sources import recorded_mappings
 from stream.settings import Settings
-from stream.topics import BrokerUnreachable
+from stream.wiring import CannotDecrypt, metronome_client, quickbooks_client, retry_policy
 
 from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings, out, print_json
 
-PATIENCE_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 """For one page of Metronome, and for one query of QuickBooks."""
 TOKEN_CHARACTERS_MAX = 10_000
 
@@ -140,8 +138,11 @@ async def _catalog(
         findings.append(warning("Metronome was not read", "set metronome.token", "Metronome"))
         return None
     try:
-        lists = MetronomeLists(settings, transport, PATIENCE_SECONDS)
-        return await read_catalog(lists, realm, settings.routing.customer_field, progress)
+        metronome, retry = (
+            metronome_client(settings, transport),
+            retry_policy(RETRY_SECONDS, settings.metronome.backoff_max_seconds),
+        )
+        return await read_catalog(metronome, retry, realm, settings.routing.customer_field, progress)
     except Failure as failure:
         findings.append(_unread("Metronome", failure, "check metronome.url and metronome.token"))
         return None
@@ -160,7 +161,7 @@ async def _company(
     policy = settings.policy_of(realm)
     try:
         tokens = StandingToken(token or await recorded_token(settings, realm))
-        reader = CompanyReader(quickbooks_client(settings, transport, tokens), realm, PATIENCE_SECONDS, progress)
+        reader = CompanyReader(quickbooks_client(settings, transport, tokens), realm, RETRY_SECONDS, progress)
         items, customers = items_used(policy, mappings, realm, catalog), customers_used(mappings, realm, catalog)
         return await reader.read(policy, items, customers)
     except (NoToken, Failure, CannotDecrypt, *KAFKA_TROUBLE) as failure:

@@ -14,14 +14,15 @@ import aiohttp
 import typer
 from aiokafka.errors import KafkaError
 
-from agents.failures import Failure
-from agents.transport import AiohttpTransport
+from agents.clients.failures import Failure
+from agents.clients.transport import AiohttpTransport
 from models.events import InvoiceEnriched
 from models.record import Address
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
 from stream.logs import configure
-from stream.metronome_lists import MetronomeLists
-from stream.preview import NOWHERE, Mappings, Preview, preview_of
-from stream.preview_sources import (
+from stream.operations.preview import NOWHERE, Mappings, Preview, preview_of
+from stream.operations.preview_sources import (
     MetronomeSource,
     NoSuchInvoice,
     Progress,
@@ -35,14 +36,13 @@ from stream.preview_sources import (
     recorded_mappings,
     routes_of,
 )
-from stream.reader import ReadFailed
 from stream.settings import Settings, SettingsError, required
-from stream.topics import BrokerUnreachable
+from stream.wiring import metronome_client, retry_policy
 
 from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, clear_errors, err, load_settings
 from .preview_page import Summary, show_page
 
-METRONOME_PATIENCE_SECONDS = 30.0
+METRONOME_RETRY_SECONDS = 30.0
 """For one page or invoice of Metronome: a person waits for it."""
 
 TROUBLE = (NoSuchInvoice, ReadFailed, BrokerUnreachable, KafkaError, Failure)
@@ -154,8 +154,8 @@ async def _one(settings: Settings, invoice: str, customer: str | None, source: S
     with err.status("Looking for the invoice …") as status:  # shows nothing where stderr is no terminal
         if address is not None:
             _required(settings, "kafka.bootstrap_servers")
-            async with _lists(settings) as lists:
-                return await facts_at(settings, address, lists)
+            async with _metronome(settings) as metronome:
+                return await facts_at(settings, address, metronome)
         if source is not Source.metronome and settings.kafka.bootstrap_servers is not None:
             found = await newest_facts(settings, invoice, status.update)
             if found is not None:
@@ -163,9 +163,9 @@ async def _one(settings: Settings, invoice: str, customer: str | None, source: S
             if source is Source.kafka or settings.metronome.token is None:
                 raise NoSuchInvoice(f"no facts of invoice {invoice} lie in Kafka")
         _required(settings, "metronome.token")
-        async with _lists(settings) as lists:
-            assert lists is not None
-            facts = await MetronomeSource(settings, lists).search(invoice, customer, status.update)
+        async with _metronome(settings) as metronome:
+            assert metronome is not None
+            facts = await metronome.search(invoice, customer, status.update)
             return facts, NOWHERE
 
 
@@ -189,8 +189,8 @@ async def _all(settings: Settings, source: Source, period: Period, *, json: bool
     mappings = await _mappings(settings)
     summary = Summary()
     with err.status("Reading invoices …") as status:
-        async with _lists(settings) as lists:
-            async for facts, at in _issued(settings, source, lists, period, status.update):
+        async with _metronome(settings) as metronome:
+            async for facts, at in _issued(settings, source, metronome, period, status.update):
                 previewed = _previewed(facts, at, settings, mappings)
                 summary.add(previewed, facts)
                 if json:
@@ -201,14 +201,14 @@ async def _all(settings: Settings, source: Source, period: Period, *, json: bool
 
 
 async def _issued(
-    settings: Settings, source: Source, lists: MetronomeLists | None, period: Period, progress: Progress
+    settings: Settings, source: Source, metronome: MetronomeSource | None, period: Period, progress: Progress
 ) -> AsyncIterator[Found]:
     if source is Source.kafka:
         async for facts, at in recorded_facts(settings, period.since, period.until, progress):
             yield facts, at
     else:
-        assert lists is not None
-        async for each in MetronomeSource(settings, lists).issued(period.since, period.until, progress):
+        assert metronome is not None
+        async for each in metronome.issued(period.since, period.until, progress):
             yield each, NOWHERE
 
 
@@ -233,13 +233,14 @@ async def _mappings(settings: Settings) -> Mappings:
 
 
 @asynccontextmanager
-async def _lists(settings: Settings) -> AsyncIterator[MetronomeLists | None]:
+async def _metronome(settings: Settings) -> AsyncIterator[MetronomeSource | None]:
     """None without metronome.token."""
     if settings.metronome.token is None:
         yield None
         return
     async with aiohttp.ClientSession() as session:
-        yield MetronomeLists(settings, AiohttpTransport(session), METRONOME_PATIENCE_SECONDS)
+        retry = retry_policy(METRONOME_RETRY_SECONDS, settings.metronome.backoff_max_seconds)
+        yield MetronomeSource(settings, metronome_client(settings, AiohttpTransport(session)), retry)
 
 
 def _required(settings: Settings, key: str) -> None:

@@ -19,10 +19,10 @@ from models.document import Document
 from models.events import InvoiceEnriched
 from models.policy import Policy
 from models.quickbooks import plain_number
-from stream.preview import Choice, Mappings, Preview, choices
-from stream.preview_sources import Unreadable
+from stream.formatting import amount_text, quantity_text
+from stream.operations.preview import Choice, Mappings, Preview, choices
+from stream.operations.preview_sources import Unreadable
 from stream.settings import CONFIG_FILE, CONFIG_VARIABLE, Settings
-from stream.words import amount_text, quantity_text
 
 from .common import err, out
 from .config import VARIABLE_PREFIX, shown

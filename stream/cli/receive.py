@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from stream.names import topic_names
-from stream.prepare import prepare_topics
-from stream.receiver import PATH, WebhookPublisher, create_receiver
+from stream.intake.receiver import PATH, create_receiver
+from stream.kafka.admin import TopicMismatch
+from stream.kafka.producer import WebhookPublisher
 from stream.serving import serve
 from stream.settings import Settings
-from stream.topics import TopicMisfit
+from stream.topics import prepare_topics, topic_names
 
 from .common import Config, clear_errors, load_settings, out
 
@@ -33,7 +33,7 @@ def receive(
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
     publisher = _publisher(settings)
-    with clear_errors(TopicMisfit, OSError):
+    with clear_errors(TopicMismatch, OSError):
         asyncio.run(
             serve(
                 create_receiver(settings, publisher.publish),

@@ -6,10 +6,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream.reader import ReadFailed
-from stream.redrive import DeadRecord, Unfinished, dead_letters, redrive_commands, redrive_dead_letters, unfinished
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
+from stream.operations.redrive import (
+    DeadRecord,
+    Unfinished,
+    dead_letters,
+    redrive_commands,
+    redrive_dead_letters,
+    unfinished,
+)
 from stream.settings import Settings
-from stream.topics import BrokerUnreachable
 
 from .common import Config, Json, clear_errors, load_settings, out, print_json
 

@@ -10,11 +10,11 @@ from aiokafka.errors import KafkaError
 from rich.table import Table
 from rich.text import Text
 
-from agents.translate import translate
-from stream.reader import ReadFailed
-from stream.replay import APPLICABLE, EXPLAINED, OutOfRange, Replay, Selection, Verdict, publish
+from agents.translate.translate import translate
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
+from stream.operations.replay import APPLICABLE, EXPLAINED, OutOfRange, Replay, Selection, Verdict, publish
 from stream.settings import Settings
-from stream.topics import BrokerUnreachable
 
 from .common import Config, Json, clear_errors, err, load_settings, out, print_json
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stream.sandbox.companies import WrongCompany, checked, companies_of_file, company_of_text
-from stream.sandbox.fault_options import PlannedFaults, fault_of_text, faults_of_file
-from stream.sandbox.faults import WrongFault
-from stream.sandbox.metronome.generator import KINDS
-from stream.sandbox.quickbooks.books import Company
-from stream.sandbox.quickbooks.core import QuickBooksSettings
-from stream.sandbox.server import Sandbox, default_oauth, start_sandbox
-from stream.sandbox.state import StateUnusable
+from simulators.companies import WrongCompany, checked, companies_of_file, company_of_text
+from simulators.fault_options import PlannedFaults, fault_of_text, faults_of_file
+from simulators.faults import WrongFault
+from simulators.metronome.generator import KINDS
+from simulators.quickbooks.books import Company
+from simulators.quickbooks.settings import QuickBooksSettings
+from simulators.server import Sandbox, default_oauth, start_sandbox
+from simulators.state import StateUnusable
 from stream.serving import stop_requested
 
 from .common import EXIT_USAGE, clear_errors, err

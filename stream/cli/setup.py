@@ -6,11 +6,10 @@ from typing import Annotated
 import aiohttp
 import typer
 
-from agents.transport import AiohttpTransport
-from stream.encryption import CannotDecrypt
-from stream.reader import ReadFailed
-from stream.settings import Settings
-from stream.setup import (
+from agents.clients.transport import AiohttpTransport
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
+from stream.operations.setup import (
     ITEM_NAME_CHARACTERS_MAX,
     DefaultItem,
     SetupFailed,
@@ -18,7 +17,8 @@ from stream.setup import (
     choose_default_item,
     create_custom_fields,
 )
-from stream.topics import BrokerUnreachable
+from stream.settings import Settings
+from stream.wiring import CannotDecrypt
 
 from .common import EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json
 

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from stream.names import topic_plans
-from stream.settings import Settings
-from stream.topics import (
+from stream.kafka.admin import (
     BrokerUnreachable,
     TopicDifference,
-    TopicMisfit,
-    TopicPlan,
+    TopicMismatch,
+    TopicSpec,
     TopicUnavailable,
     compare_topics,
     declare_topics,
 )
+from stream.settings import Settings
+from stream.topics import topic_specs
 
 from .common import EXIT_TROUBLE, Config, Json, clear_errors, err, load_settings, out, print_json
 
@@ -39,8 +39,8 @@ def topics(
       metronome-qbo topics --create
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
-    plans = topic_plans(settings)
-    with clear_errors(BrokerUnreachable, TopicMisfit, TopicUnavailable):
+    plans = topic_specs(settings)
+    with clear_errors(BrokerUnreachable, TopicMismatch, TopicUnavailable):
         created, differences = asyncio.run(_look(settings, plans, create))
     if json:
         print_json([_row(plan, created, differences) for plan in plans])
@@ -50,7 +50,7 @@ def topics(
         raise typer.Exit(EXIT_TROUBLE)
 
 
-async def _look(settings: Settings, plans: list[TopicPlan], create: bool) -> tuple[list[str], list[TopicDifference]]:
+async def _look(settings: Settings, plans: list[TopicSpec], create: bool) -> tuple[list[str], list[TopicDifference]]:
     """The names created, and what differs after that."""
     servers, timeout_seconds = str(settings.kafka.bootstrap_servers), settings.kafka.timeout_seconds
     differences = await compare_topics(servers, plans, timeout_seconds=timeout_seconds)
@@ -66,7 +66,7 @@ async def _look(settings: Settings, plans: list[TopicPlan], create: bool) -> tup
     return created, await compare_topics(servers, plans, timeout_seconds=timeout_seconds)
 
 
-def _print(plans: list[TopicPlan], created: list[str], differences: list[TopicDifference]) -> None:
+def _print(plans: list[TopicSpec], created: list[str], differences: list[TopicDifference]) -> None:
     table = Table("Topic", "Partitions", "Kept", "", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for plan in plans:
         table.add_row(plan.name, str(plan.partitions), _kept(plan), _state(plan, created, differences))
@@ -75,7 +75,7 @@ def _print(plans: list[TopicPlan], created: list[str], differences: list[TopicDi
         err.print(str(difference), style="red", markup=False, soft_wrap=True)
 
 
-def _row(plan: TopicPlan, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
+def _row(plan: TopicSpec, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
     return {
         "topic": plan.name,
         "partitions": plan.partitions,
@@ -90,7 +90,7 @@ def _row(plan: TopicPlan, created: list[str], differences: list[TopicDifference]
     }
 
 
-def _state(plan: TopicPlan, created: list[str], differences: list[TopicDifference]) -> str:
+def _state(plan: TopicSpec, created: list[str], differences: list[TopicDifference]) -> str:
     settings = [difference.setting for difference in differences if difference.topic == plan.name]
     if "missing" in settings:
         return "missing"
@@ -99,7 +99,7 @@ def _state(plan: TopicPlan, created: list[str], differences: list[TopicDifferenc
     return "created" if plan.name in created else "fits"
 
 
-def _kept(plan: TopicPlan) -> str:
+def _kept(plan: TopicSpec) -> str:
     if plan.cleanup_policy == "compact":
         return "the newest record of each key"
     return "for ever" if plan.retention_ms < 0 else f"{plan.retention_ms // DAY_MS} days"

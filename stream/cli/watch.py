@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from agents.failures import Failure
+from agents.clients.failures import Failure
 from stream import logs
-from stream.reader import ReadFailed
-from stream.topics import BrokerUnreachable, TopicMisfit, TopicUnavailable
-from stream.watch import Round, run_watch
-from stream.words import count_text
+from stream.formatting import count_text
+from stream.intake.watch import Round, run_watch
+from stream.kafka.admin import BrokerUnreachable, TopicMismatch, TopicUnavailable
+from stream.kafka.log import ReadFailed
 
 from .common import EXIT_TROUBLE, Config, Json, clear_errors, load_settings, out, print_json
 
-TROUBLE = (Failure, BrokerUnreachable, ReadFailed, TopicMisfit, TopicUnavailable)
+TROUBLE = (Failure, BrokerUnreachable, ReadFailed, TopicMismatch, TopicUnavailable)
 
 
 def watch(

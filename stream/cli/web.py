@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stream.index import Index, NotAnIndex
-from stream.projection import Projection
-from stream.reader import ReadFailed
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import ReadFailed
 from stream.serving import serve
-from stream.topics import BrokerUnreachable
 from stream.web.app import create_web
+from stream.web.index import Index, NotAnIndex
+from stream.web.projection import Projection
 
 from .common import Config, clear_errors, load_settings, out
 

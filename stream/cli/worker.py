@@ -3,8 +3,8 @@
 import asyncio
 
 from stream import logs
-from stream.topics import BrokerUnreachable, TopicMisfit
-from stream.worker import WorkerCrashed, run_worker
+from stream.engine.worker import WorkerCrashed, run_worker
+from stream.kafka.admin import BrokerUnreachable, TopicMismatch
 
 from .common import Config, clear_errors, load_settings, out
 
@@ -30,5 +30,5 @@ def worker(config: Config = None) -> None:
     """
     settings = load_settings(config, *REQUIRED)
     logs.configure(settings)
-    with clear_errors(BrokerUnreachable, TopicMisfit, WorkerCrashed, OSError):
+    with clear_errors(BrokerUnreachable, TopicMismatch, WorkerCrashed, OSError):
         asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))

@@ -22,14 +22,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from models.commands import COMMANDS, PostInvoice
 from models.document import Document
 from models.record import Address
-from stream import queries, words
-from stream.index import Index, story_of
-from stream.masking import MASK, is_secret, masked_text, pretty
-from stream.names import TABLES, changelog, topic_names
-from stream.reader import RawRecord, ReadFailed, RecordMissing, TopicsMissing, read_one
+from stream import formatting as words
+from stream.kafka.admin import BrokerUnreachable
+from stream.kafka.log import RawRecord, ReadFailed, RecordMissing, TopicsMissing, read_one
 from stream.settings import Settings
-from stream.story import Step
-from stream.topics import BrokerUnreachable
+from stream.topics import TABLES, changelog, topic_names
+from stream.web.history import Event
+from stream.web.index import Index, history_of
+from stream.web.masking import MASK, is_secret, masked_text, pretty
+
+from . import queries
 
 READ_TIMEOUT_SECONDS = 5
 SEARCH_CHARACTERS_MAX = 200
@@ -134,7 +136,7 @@ class Pages:
     async def invoice(self, request: web.Request) -> Data:
         invoice_id = request.match_info["id"]
         row, steps = await self._ask(
-            lambda connection: (queries.invoice(connection, invoice_id), story_of(connection, invoice_id))
+            lambda connection: (queries.invoice(connection, invoice_id), history_of(connection, invoice_id))
         )
         if row is None:
             raise NotThere(
@@ -208,7 +210,7 @@ class Pages:
         return (command.document, None) if isinstance(command, PostInvoice) else (None, None)
 
 
-def _step(step: Step) -> Data:
+def _step(step: Event) -> Data:
     return {
         "what": step.what,
         "state": step.state,

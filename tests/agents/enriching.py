@@ -8,15 +8,15 @@ from typing import Any
 
 import orjson
 
+from agents.clients.metronome import MetronomeClient
+from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered
 from agents.enrich import Enricher, Remembered, Routes, enrich, read_webhook
-from agents.metronome_client import MetronomeClient
-from agents.persistence import Patience
 from models.events import InvoiceEnriched
 from models.record import Address, Record
-from stream.sandbox.faults import Faults
-from stream.sandbox.metronome.core import Metronome
-from stream.sandbox.scene import Scene
+from simulators.faults import Faults
+from simulators.metronome.core import Metronome
+from simulators.scene import Scene
 from tests.agents.in_process import Clock, InProcess
 from tests.builders import CUSTOMER_ID, INVOICE_ID, an_invoice, json_of
 
@@ -41,7 +41,7 @@ class MetronomeWorld:
         self.enricher = Enricher(
             metronome=self.client,
             routes=routes or Routes("qbo_realm_id", {}, "default-realm"),
-            patience=Patience(21_600, 60, self.clock, self.clock.sleep),
+            retry=RetryPolicy(21_600, 60, self.clock, self.clock.sleep),
             customers=Remembered(CACHE_SECONDS, 10, self.clock),
             contracts=Remembered(CACHE_SECONDS, 10, self.clock),
             now=self.clock.moment,

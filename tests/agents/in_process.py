@@ -14,29 +14,30 @@ from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from agents.availability import Availability
-from agents.batches import Batches
-from agents.connections import NotConnected
+from agents.clients.failures import NotConnected
+from agents.clients.quickbooks import QuickBooksClient
+from agents.clients.rate_limit import RateLimiter, RateLimits
+from agents.clients.retry import RetryPolicy
+from agents.clients.transport import Answer, AnswerLost, NotSent
 from agents.delivery import Delivered
-from agents.limits import Limits, Pacer
-from agents.persistence import Patience
-from agents.post import post
-from agents.quickbooks_client import QuickBooksClient
-from agents.sink import Sink, Tables
-from agents.transport import Answer, AnswerLost, NotSent
-from agents.waiting import WaitingRoom
+from agents.post.batches import Batches
+from agents.post.circuit_breaker import CircuitBreaker
+from agents.post.parked import ParkedCommands
+from agents.post.post import post
+from agents.post.sink import Sink, Tables
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
-from models.document import CustomerNeed, Document, ItemNeed, Line, doc_number
+from models.document import CustomerReference, Document, ItemReference, Line, doc_number
 from models.ledger import Batch, LedgerEntry
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address
-from stream.sandbox import http
-from stream.sandbox.faults import Fault, Faults
-from stream.sandbox.quickbooks.books import Company, add_customer, add_item
-from stream.sandbox.quickbooks.core import QuickBooks, QuickBooksSettings
-from stream.sandbox.quickbooks.oauth import OAuthServer
-from stream.sandbox.server import default_oauth
+from simulators import http
+from simulators.faults import Fault, Faults
+from simulators.quickbooks.books import Company, add_customer, add_item
+from simulators.quickbooks.core import QuickBooks
+from simulators.quickbooks.oauth import OAuthServer
+from simulators.quickbooks.settings import QuickBooksSettings
+from simulators.server import default_oauth
 
 REALM = "9341450000000001"
 START = 1_795_000_000.0
@@ -183,7 +184,7 @@ CrashAt = Literal["before the attempt is recorded", "before the write", "after t
 
 @dataclass
 class World:
-    """The books, the durable log, and a clock. `policy` and `patience_seconds` may be changed between commands.
+    """The books, the durable log, and a clock. `policy` and `retry_seconds` may be changed between commands.
 
     `flushed` says how many of so many queued table changes reach the broker before a worker dies: none, unless set.
     """
@@ -191,11 +192,11 @@ class World:
     settings: QuickBooksSettings = field(default_factory=lambda: QuickBooksSettings(limits=False))
     company: Company = field(default_factory=lambda: Company(REALM))
     policy: Policy = field(default_factory=Policy)
-    patience_seconds: float = 600.0
+    retry_seconds: float = 600.0
     flushed: Callable[[int], int] = lambda queued: 0
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 0
-    limits: Limits = field(default_factory=lambda: Limits(1000, 100_000, 10, 60.0))
+    limits: RateLimits = field(default_factory=lambda: RateLimits(1000, 100_000, 10, 60.0))
 
     def __post_init__(self) -> None:
         self.oauth = OAuthServer(default_oauth(1), {REALM: "One"}, self.clock, "1")
@@ -271,11 +272,11 @@ class Worker:
         self.tables = Tables(**self._logged, record_attempt=self._record_attempt)
         self._logged["waiting"] = LoggedTable(world.waiting)
         self._logged["batches"] = LoggedTable(world.batches)
-        self._room = WaitingRoom(self._logged["waiting"])
-        self._availability = Availability(world.clock)
-        pacer = Pacer(world.limits, monotonic=world.clock, sleep=world.clock.sleep)
+        self._room = ParkedCommands(self._logged["waiting"])
+        self._availability = CircuitBreaker(world.clock)
+        limiter = RateLimiter(world.limits, monotonic=world.clock, sleep=world.clock.sleep)
         self._client = QuickBooksClient(
-            world.transport, "https://qbo.example", world.tokens, pacer, timeout_seconds=TIMEOUT_SECONDS
+            world.transport, "https://qbo.example", world.tokens, limiter, timeout_seconds=TIMEOUT_SECONDS
         )
         self.batches = Batches(
             self._client,
@@ -295,11 +296,11 @@ class Worker:
         sink = Sink(
             books=self._client,
             tables=self.tables,
-            waiting=self._room,
-            availability=self._availability,
-            recall=self._recall,
+            parked=self._room,
+            circuit_breaker=self._availability,
+            read_commands=self._recall,
             policy_of=lambda realm: world.policy,
-            patience=Patience(world.patience_seconds, 30.0, world.clock, world.clock.sleep),
+            retry=RetryPolicy(world.retry_seconds, 30.0, world.clock, world.clock.sleep),
             now=world.clock.moment,
             batches=self.batches,
         )
@@ -346,8 +347,8 @@ CUSTOMER_ID = "76cbebf3-f36d-5ddc-8b7e-6dd80881c7a6"
 PRODUCT_ID = "9334fe1a-0384-5c8f-9823-3854986fd3e7"
 
 
-def a_line(amount: str = "10.00", *, item: ItemNeed | None = None) -> Line:
-    need = item or ItemNeed(name="API Calls", product_id=PRODUCT_ID, qbo_id="31")
+def a_line(amount: str = "10.00", *, item: ItemReference | None = None) -> Line:
+    need = item or ItemReference(name="API Calls", product_id=PRODUCT_ID, qbo_id="31")
     return Line(item=need, amount=Decimal(amount), description="API Calls")
 
 
@@ -356,7 +357,7 @@ def a_document(*amounts: str, invoice_id: str = INVOICE_ID, **changes: Any) -> D
     fields: Json = {
         "kind": "invoice",
         "invoice_id": invoice_id,
-        "customer": CustomerNeed(customer_id=CUSTOMER_ID, name="Acme GmbH", qbo_id="58"),
+        "customer": CustomerReference(customer_id=CUSTOMER_ID, name="Acme GmbH", qbo_id="58"),
         "currency": "USD",
         "doc_number": doc_number(invoice_id),
         "txn_date": date(2026, 11, 2),
@@ -383,12 +384,12 @@ def a_void(invoice_id: str = INVOICE_ID) -> VoidInvoice:
 
 
 def an_ensure_customer(name: str, customer_id: str = CUSTOMER_ID, currency: str = "USD") -> EnsureCustomer:
-    customer = CustomerNeed(customer_id=customer_id, name=name)
+    customer = CustomerReference(customer_id=customer_id, name=name)
     return EnsureCustomer(realm=REALM, facts=FACTS, customer=customer, currency=currency)
 
 
 def an_ensure_item(name: str, product_id: str = PRODUCT_ID) -> EnsureItem:
-    return EnsureItem(realm=REALM, facts=FACTS, item=ItemNeed(name=name, product_id=product_id))
+    return EnsureItem(realm=REALM, facts=FACTS, item=ItemReference(name=name, product_id=product_id))
 
 
 def fault(kind: Any = "status", *, method: str = "POST", **changes: Any) -> Fault:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from agents.connections import Connections, NotConnected, ReconnectNeeded, connected, connections_agent, newest
-from agents.failures import CompanyUnavailable
-from agents.oauth import InvalidGrant, Tokens, TokenServerTrouble
+from agents.clients.failures import CompanyUnavailable, NotConnected, ReconnectNeeded
+from agents.clients.oauth import InvalidGrant, Tokens, TokenServerTrouble
+from agents.connections import Connections, connected, connections_agent, newest
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 

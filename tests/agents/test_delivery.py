@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event, TooManyDeadLetters, Unusable
+from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event, InvalidRecord, TooManyDeadLetters
 from models.events import ConnectionChanged
 from models.record import Address, Record
 
@@ -67,7 +67,7 @@ class Stage:
         finally:
             self.handling -= 1
         if "bad" in text:
-            raise Unusable(f"{text} is not usable")
+            raise InvalidRecord(f"{text} is not usable")
         return [ConnectionChanged(realm=text, state="connected", changed_at=WHEN)]
 
     async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
@@ -169,7 +169,7 @@ async def test_a_record_waits_for_what_it_uses_and_two_users_run_side_by_side() 
 
 @pytest.mark.parametrize(
     ("value", "name"),
-    [(b"\xff\xfe", "UnicodeDecodeError"), (b"", "Unusable"), (None, "Unusable"), (b"deep", "RecursionError")],
+    [(b"\xff\xfe", "UnicodeDecodeError"), (b"", "InvalidRecord"), (None, "InvalidRecord"), (b"deep", "RecursionError")],
     ids=["garbage", "empty", "no value", "nested too deeply"],
 )
 async def test_what_cannot_be_decoded_becomes_a_dead_letter_with_its_bytes_and_address(
@@ -193,7 +193,7 @@ async def test_what_a_handler_cannot_handle_becomes_a_dead_letter_that_says_why(
     [letter] = stage.letters()
     assert letter.headers["__connect.errors.exception.message"] == b"bad:1 is not usable"
     assert letter.headers["__connect.errors.stage"] == b"TASK_PUT"
-    assert b"Unusable" in letter.headers["__connect.errors.exception.stacktrace"]
+    assert b"InvalidRecord" in letter.headers["__connect.errors.exception.stacktrace"]
     assert (letter.value, stage.acked) == (b"bad:1", [0])
 
 
@@ -263,7 +263,7 @@ async def test_what_can_never_be_published_becomes_a_dead_letter_and_the_next_go
     class Narrow(Stage):
         async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
             if not isinstance(records[0], DeadLetter) and self.acked == []:
-                raise Unusable("kafka.message_bytes_max is smaller")
+                raise InvalidRecord("kafka.message_bytes_max is smaller")
             await super().publish(records)
 
     stage = Narrow(b"a:1", b"b:1", in_flight_max=1)

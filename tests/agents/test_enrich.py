@@ -5,14 +5,14 @@ from decimal import Decimal
 
 import pytest
 
-from agents.delivery import Unusable
+from agents.clients.failures import Failure, OutcomeUnknown, TokenRefused, Wait
+from agents.clients.retry import RetryPolicy
+from agents.delivery import InvalidRecord
 from agents.enrich import Remembered, Routes, claims, read_webhook
-from agents.failures import Doubtful, Failure, TokenRefused, Wait
-from agents.persistence import Patience
 from models.metronome import InvoiceFinalized, Webhook
 from models.money import parse_json
-from stream.sandbox import http
-from stream.sandbox.faults import Fault
+from simulators import http
+from simulators.faults import Fault
 from tests.agents.enriching import CACHE_SECONDS, KAFKA_TIME, MetronomeWorld, a_webhook
 from tests.agents.in_process import START, Clock
 from tests.builders import CREDITS, CUSTOMER_ID, EUROS, INVOICE_ID, a_line
@@ -82,7 +82,7 @@ async def test_an_unknown_unit_goes_to_the_default_company_where_it_is_refused()
 
 async def test_without_any_company_the_webhook_is_unusable_and_says_what_to_set() -> None:
     world = MetronomeWorld(routes=Routes("qbo_realm_id", {}, None))
-    with pytest.raises(Unusable, match=r"routing\.default_realm"):
+    with pytest.raises(InvalidRecord, match=r"routing\.default_realm"):
         await world.enriched()
 
 
@@ -91,14 +91,14 @@ async def test_without_any_company_the_webhook_is_unusable_and_says_what_to_set(
 
 async def test_an_unknown_invoice_is_unusable() -> None:
     world = MetronomeWorld()
-    with pytest.raises(Unusable, match=f"invoice nowhere of customer {CUSTOMER_ID}.*same environment"):
+    with pytest.raises(InvalidRecord, match=f"invoice nowhere of customer {CUSTOMER_ID}.*same environment"):
         await world.enriched(a_webhook(invoice_id="nowhere"))
     assert len(world.transport.calls) == 1
 
 
 async def test_an_invoice_of_another_customer_is_unusable() -> None:
     world = MetronomeWorld()
-    with pytest.raises(Unusable, match="404"):
+    with pytest.raises(InvalidRecord, match="404"):
         await world.enriched(a_webhook(customer_id="c-2"))
 
 
@@ -108,7 +108,7 @@ async def test_an_answer_about_something_else_is_unusable(field: str, value: str
     world = MetronomeWorld()
     shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
     world.transport.core = lambda request: http.json_answer({"data": {**shown, field: value}})
-    with pytest.raises(Unusable, match="the webhook names invoice"):
+    with pytest.raises(InvalidRecord, match="the webhook names invoice"):
         await world.enriched()
 
 
@@ -118,14 +118,14 @@ async def test_an_answer_that_names_no_unit_is_unusable_and_the_field_is_named()
     shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
     answer = {name: value for name, value in shown.items() if name != "credit_type"}
     world.transport.core = lambda request: http.json_answer({"data": answer})
-    with pytest.raises(Unusable, match="credit_type: Field required"):
+    with pytest.raises(InvalidRecord, match="credit_type: Field required"):
         await world.enriched()
 
 
 async def test_a_refused_request_is_unusable() -> None:
     world = MetronomeWorld()
     world.faults.add(Fault("status", status=400, body='{"message": "malformed"}'))
-    with pytest.raises(Unusable, match="400: malformed"):
+    with pytest.raises(InvalidRecord, match="400: malformed"):
         await world.enriched()
 
 
@@ -147,7 +147,7 @@ async def test_a_refused_request_is_unusable() -> None:
     ],
 )
 def test_a_malformed_webhook_is_unusable_and_the_field_is_named(value: bytes, why: str) -> None:
-    with pytest.raises(Unusable, match=why):
+    with pytest.raises(InvalidRecord, match=why):
         read_webhook(value)
 
 
@@ -187,7 +187,7 @@ async def test_trouble_at_metronome_is_waited_for(trouble: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "failure"), [(401, TokenRefused), (429, Wait), (500, Doubtful)], ids=["401", "429", "500"]
+    ("status", "failure"), [(401, TokenRefused), (429, Wait), (500, OutcomeUnknown)], ids=["401", "429", "500"]
 )
 async def test_patience_over_raises_what_went_wrong_last(status: int, failure: type[Failure]) -> None:
     world = MetronomeWorld()
@@ -200,9 +200,9 @@ async def test_patience_over_raises_what_went_wrong_last(status: int, failure: t
 
 async def test_very_long_patience_does_not_overflow() -> None:
     clock = Clock()
-    tries = Patience(1e9, 1, clock, clock.sleep).begin()
+    retries = RetryPolicy(1e9, 1, clock, clock.sleep).start()
     for _ in range(2000):
-        await tries.pause(Wait("away"))
+        await retries.wait(Wait("away"))
 
 
 # When it was received

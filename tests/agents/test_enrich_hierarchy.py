@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.delivery import Unusable
+from agents.delivery import InvalidRecord
 from models.events import ContractHierarchy
 from tests.agents.enriching import MetronomeWorld
 from tests.builders import CUSTOMER_ID, an_invoice, json_of
@@ -61,5 +61,5 @@ async def test_a_customer_who_pays_for_itself_is_asked_for_once() -> None:
 
 
 async def test_a_payer_that_metronome_does_not_know_makes_a_dead_letter() -> None:
-    with pytest.raises(Unusable, match="does not know"):
+    with pytest.raises(InvalidRecord, match="does not know"):
         await MetronomeWorld(payer={"customer_id": PARENT_ID, "contract_id": "k"}).facts()

@@ -10,7 +10,7 @@ from agents.watch import Announced, Horizon, KnownInvoices, is_past, notice, not
 from models.document import reversal_id
 from models.ledger import Attempt, LedgerEntry
 from models.metronome import InvoiceFinalized, ListedInvoice
-from stream.receiver import invoice_key
+from stream.intake.receiver import invoice_key
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

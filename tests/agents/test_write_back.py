@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
+from agents.clients.failures import Failure, NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
+from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered
-from agents.failures import Doubtful, Failure, NotFound, Refused, TokenRefused, Wait
-from agents.persistence import Patience
 from agents.write_back import WriteBack, write_back
 from models.outcomes import Outcome, Result
 from models.record import Address
@@ -48,7 +48,7 @@ def outcome_of(result: Result, subject: str) -> Delivered[Outcome]:
 
 def into(fields: Fields, *, customers: bool = True, items: bool = True) -> WriteBack:
     clock = Clock()
-    return WriteBack(fields, Patience(60, 10, clock, clock.sleep), customers, items)
+    return WriteBack(fields, RetryPolicy(60, 10, clock, clock.sleep), customers, items)
 
 
 @pytest.mark.parametrize("result", ["found", "created"])
@@ -99,7 +99,7 @@ async def test_what_metronome_will_not_take_is_logged_with_its_remedy_and_left(f
 
 
 async def test_trouble_is_waited_for() -> None:
-    fields = Fields(Wait("429"), Doubtful("500"), TokenRefused("401"))
+    fields = Fields(Wait("429"), OutcomeUnknown("500"), TokenRefused("401"))
     await write_back(outcome_of("created", "customer/c-1"), into=into(fields))
     assert len(fields.written) == 1
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Page, async_playwright
 
-from stream.index import Index
-from stream.projection import Projection
-from stream.sandbox.embedded_broker import embedded_broker
+from simulators.kafka.embedded import embedded_broker
 from stream.web.app import create_web
+from stream.web.index import Index
+from stream.web.projection import Projection
 from tests.stream.recorded import invoice_id, record_a_month, recording, settings_of
 
 pytestmark = pytest.mark.browser

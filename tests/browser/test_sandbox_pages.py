@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from stream.sandbox.faults import Fault
-from stream.sandbox.quickbooks.books import Company
-from stream.sandbox.server import Sandbox, start_sandbox
+from simulators.faults import Fault
+from simulators.quickbooks.books import Company
+from simulators.server import Sandbox, start_sandbox
 from tests.browser.test_pages import CONTRAST_MIN, CONTRASTS, DESK, PHONE, chromium
-from tests.sandbox.companies import invoice, line
+from tests.simulators.companies import invoice, line
 
 pytestmark = pytest.mark.browser
 

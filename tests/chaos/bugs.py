@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import amounts, customers, documents, post, quickbooks_client, quickbooks_faults, translate
+from agents.clients import quickbooks as quickbooks_client
+from agents.clients import quickbooks_errors as quickbooks_faults
+from agents.clients.failures import OutcomeUnknown, Refused
+from agents.clients.quickbooks import QuickBooksClient
+from agents.clients.rate_limit import RateLimiter
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
-from agents.failures import Doubtful, Refused
-from agents.limits import Pacer
-from agents.quickbooks_client import QuickBooksClient
+from agents.post import customers, documents, lookup, post
+from agents.translate import amounts, translate
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, move
 from models.money import EXACT, Unit
@@ -95,14 +98,14 @@ def _5xx_means_refused(answer: Any) -> dict[str, Any]:
 async def _lost_means_done(self: QuickBooksClient, realm: str, entity: str, body: bytes, **more: Any) -> Any:
     try:
         return await _written(self, realm, entity, body, **more)
-    except Doubtful:
+    except OutcomeUnknown:
         return {"Id": "1", "SyncToken": "0"}, None
 
 
 async def _lost_means_refused(self: QuickBooksClient, realm: str, entity: str, body: bytes, **more: Any) -> Any:
     try:
         return await _written(self, realm, entity, body, **more)
-    except Doubtful as failure:
+    except OutcomeUnknown as failure:
         raise Refused(str(failure)) from None
 
 
@@ -117,11 +120,11 @@ _handled = post.post
 # The limits
 
 
-def _no_wait_after_429(self: Pacer, realm: str, *_: Any) -> None:
+def _no_wait_after_429(self: RateLimiter, realm: str, *_: Any) -> None:
     return None
 
 
-async def _no_pace(self: Pacer, company: Any) -> None:
+async def _no_pace(self: RateLimiter, company: Any) -> None:
     return None
 
 
@@ -178,15 +181,15 @@ BUGS: tuple[Bug, ...] = (
     Bug("the attempt's record is not awaited", ((Worker, "record_attempt", _attempt_not_awaited),)),
     Bug("a retry has another requestid", ((documents, "requestid", _other_requestid),)),
     Bug("no look-up after a doubtful answer", ((documents, "settle", _no_look_up),)),
-    Bug("an equal DocNumber is enough", ((documents, "is_ours", _any_document_is_ours),)),
+    Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),
     Bug("5xx is taken as a refusal", ((quickbooks_client, "read", _5xx_means_refused),)),
     Bug("a lost answer is taken as success", ((QuickBooksClient, "write", _lost_means_done),)),
     Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
-    Bug("429 is ignored", ((Pacer, "throttled", _no_wait_after_429),)),
-    Bug("requests are not paced", ((Pacer, "_wait", _no_pace),)),
+    Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
+    Bug("requests are not paced", ((RateLimiter, "_wait", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Worker, "publish", _sent_and_forgotten),)),
     Bug("tables are not awaited", ((Worker, "publish_with_tables", _tables_not_awaited),)),

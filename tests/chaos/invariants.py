@@ -18,7 +18,7 @@ from models.commands import COMMANDS, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched
 from models.ledger import LedgerEntry
 from models.outcomes import Outcome
-from stream.encryption import TokenCipher
+from stream.wiring import TokenCipher
 
 from .people import BY_HAND
 from .tables import TOMBSTONE, changelog
@@ -34,7 +34,7 @@ WINDOW_SECONDS = 61.0
 """A new owner does not know what the former one sent within the minute."""
 UNRECORDED_SECONDS = 5.0
 """A worker that dies so soon after a refresh may not have recorded it."""
-OUTSIDE = ("Wait", "Doubtful", "TokenRefused")
+OUTSIDE = ("Wait", "OutcomeUnknown", "TokenRefused")
 """Failures of Metronome that may outlast the patience of `enrich`, and so end in a dead letter."""
 
 Json = dict[str, Any]

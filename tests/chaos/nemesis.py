@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from stream.sandbox.quickbooks.oauth import OAuthSettings
-from stream.sandbox.quickbooks.settings import QuickBooksSettings, ThrottleBody
+from simulators.quickbooks.oauth import OAuthSettings
+from simulators.quickbooks.settings import QuickBooksSettings, ThrottleBody
 
 from .cluster import WORKERS, Cluster
 from .loop import VirtualLoop

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from urllib.parse import parse_qsl, urlsplit
 
-from agents.transport import Answer, AnswerLost, NotSent
-from stream.sandbox import http
-from stream.sandbox.metronome.core import Metronome
-from stream.sandbox.quickbooks.core import QuickBooks
+from agents.clients.transport import Answer, AnswerLost, NotSent
+from simulators import http
+from simulators.metronome.core import Metronome
+from simulators.quickbooks.core import QuickBooks
 
 from .loop import VirtualLoop, for_ever
 
@@ -22,9 +22,9 @@ TOKEN_URL = "https://intuit.example/oauth2/v1/tokens/bearer"
 ARRIVES_SECONDS_MAX = 0.2
 ANSWERS_SECONDS_MAX = 0.4
 RUN_SECONDS_MAX = 119.0
-"""QuickBooks may carry out a write this long after it was sent (facts/quickbooks.md §1.1)."""
+"""QuickBooks may carry out a write this long after it was sent (docs/vendors/quickbooks.md §1.1)."""
 THROTTLED_SECONDS = 60.0
-"""How long a company must be left alone after a 429 (facts/quickbooks.md §5)."""
+"""How long a company must be left alone after a 429 (docs/vendors/quickbooks.md §5)."""
 INSTANT_SECONDS = 1e-6
 
 HTML = b"<html><head><title>Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -271,7 +271,7 @@ class Network:
 
 
 class WorkersNetwork:
-    """The network as one worker's clients have it: an `agents.transport.Transport`."""
+    """The network as one worker's clients have it: an `agents.clients.transport.Transport`."""
 
     def __init__(self, network: Network, worker: str, is_alive: Callable[[], bool]) -> None:
         self._network = network

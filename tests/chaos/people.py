@@ -6,28 +6,28 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
+from agents.clients.oauth import Tokens
 from agents.connections import connected
 from agents.delivery import ERROR_HEADER
 from agents.enrich import RECEIVED_AT_HEADER
-from agents.oauth import Tokens
 from models.commands import SetCustomerMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
 from models.record import Record
-from stream.encryption import TokenCipher
-from stream.sandbox import http
-from stream.sandbox.metronome.core import Metronome
-from stream.sandbox.metronome.webhooks import finalized_notice
-from stream.sandbox.quickbooks.books import add_customer
-from stream.sandbox.quickbooks.core import QuickBooks
-from stream.sandbox.quickbooks.oauth import Grant, OAuthServer
+from simulators import http
+from simulators.metronome.core import Metronome
+from simulators.metronome.webhooks import finalized_notice
+from simulators.quickbooks.books import add_customer
+from simulators.quickbooks.core import QuickBooks
+from simulators.quickbooks.oauth import Grant, OAuthServer
+from stream.wiring import TokenCipher
 
 from .log import partition_of
 from .worker import CONNECTIONS, DEADLETTERS, OUTCOMES, WEBHOOKS, Installation, topic_of
 
 UNFINISHED = ("parked", "uncertain")
-"""What `stream/redrive.py` does again."""
+"""What `stream/operations/redrive.py` does again."""
 FIRST_CUSTOMER_BY_HAND = 90_000
 BY_HAND = "written by hand"
 

@@ -10,9 +10,9 @@ from decimal import ROUND_FLOOR, Decimal
 from random import Random
 from typing import Any
 
-from stream.sandbox.metronome.generator import generate
-from stream.sandbox.quickbooks.books import Company
-from stream.sandbox.scene import Scene
+from simulators.metronome.generator import generate
+from simulators.quickbooks.books import Company
+from simulators.scene import Scene
 
 Json = dict[str, Any]
 

@@ -1,6 +1,7 @@
 """Faust's tables as the simulation has them: rows of the partitions owned, and a changelog in the log.
 
-As in `stream/tables.py`, a change is only queued for the changelog; `confirmed()` returns when the broker has it.
+As in `stream/engine/tables.py`, a change is only queued for the changelog; `confirmed()` returns when the broker has
+it.
 """
 
 import asyncio

@@ -3,16 +3,16 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests import ROOT
 
 from .bugs import BUGS, Bug
 from .run import catch, judge, main, over_processes, summary
 from .world import run
 
 SEEDS = 300
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(240)

@@ -1,4 +1,6 @@
-"""One worker: the production handlers, deliveries and clients, wired as `stream/app.py` wires them, on this harness."""
+"""One worker: the production handlers, deliveries and clients, wired as `stream/engine/app.py` wires them, on this
+harness.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,20 +12,21 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agents import enrich, post, write_back
-from agents.availability import Availability
-from agents.batches import Batches
+from agents import enrich, write_back
+from agents.clients.metronome import MetronomeClient
+from agents.clients.oauth import IntuitOAuth
+from agents.clients.quickbooks import QuickBooksClient
+from agents.clients.rate_limit import RateLimiter, RateLimits
+from agents.clients.retry import RetryPolicy
 from agents.connections import Connections, connections_agent
 from agents.delivery import Claims, DeadLetter, Delivered, Delivery
 from agents.enrich import Enricher, Remembered, Routes
-from agents.limits import Limits, Pacer
-from agents.metronome_client import MetronomeClient
-from agents.oauth import IntuitOAuth
-from agents.persistence import Patience
-from agents.quickbooks_client import QuickBooksClient
-from agents.sink import Sink, Tables
-from agents.translate import translate
-from agents.waiting import WaitingRoom
+from agents.post import post
+from agents.post.batches import Batches
+from agents.post.circuit_breaker import CircuitBreaker
+from agents.post.parked import ParkedCommands
+from agents.post.sink import Sink, Tables
+from agents.translate.translate import translate
 from agents.write_back import WriteBack
 from models.commands import COMMANDS, Command, ResumeParked
 from models.events import ConnectionChanged, InvoiceEnriched
@@ -31,7 +34,7 @@ from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Wait
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, Record
-from stream.encryption import TokenCipher
+from stream.wiring import TokenCipher
 
 from .log import Log, Producer, Reader, partition_of
 from .loop import VirtualLoop
@@ -50,7 +53,7 @@ CONSUMED = (WEBHOOKS, *COMPANY_TOPICS)
 
 DRAIN_SECONDS = 20.0
 PROBE_SECONDS = 300.0
-"""As in `stream/app.py` and `stream/settings.py`."""
+"""As in `stream/engine/app.py` and `stream/settings.py`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Installation:
     loop: VirtualLoop
     dice: Random
     policy: Policy
-    limits: Limits
+    limits: RateLimits
     client: tuple[str, str]
     metronome_token: str
     key: SecretStr
@@ -72,9 +75,9 @@ class Installation:
     slow: float
     in_flight_max: int
     write_back_items: bool
-    requestids_trusted: bool
+    trust_requestids: bool
     batch_size: int
-    patience_seconds: float = 600.0
+    retry_seconds: float = 600.0
     note: Callable[..., None] = lambda *_: None
 
     def company_partition(self, realm: str) -> int:
@@ -116,7 +119,7 @@ class Worker:
     async def drain(self) -> None:
         for delivery in self.deliveries:
             await delivery.drain(DRAIN_SECONDS)
-        self.gathering.surrender()
+        self.gathering.on_revoked()
 
     def pause(self) -> None:
         for reader in self.readers:
@@ -164,32 +167,32 @@ class Worker:
             self.clock,
             300,
         )
-        pacer = Pacer(at.limits, monotonic=loop.time)
-        books = QuickBooksClient(transport, QUICKBOOKS_URL, self.connections, pacer, timeout_seconds=130)
+        limiter = RateLimiter(at.limits, monotonic=loop.time)
+        books = QuickBooksClient(transport, QUICKBOOKS_URL, self.connections, limiter, timeout_seconds=130)
         self.gathering = Batches(
             books, self.batches, self.record_batch, size_max=at.batch_size, wait_seconds=0.05, now=self.now
         )
         self.sink = Sink(
             books=books,
             tables=Tables(self.customers, self.items, self.invoices, self.doc_numbers, self.record_attempt),
-            waiting=WaitingRoom(self.waiting),
-            availability=Availability(loop.time),
-            recall=self._recall,
+            parked=ParkedCommands(self.waiting),
+            circuit_breaker=CircuitBreaker(loop.time),
+            read_commands=self._recall,
             policy_of=lambda realm: at.policy,
-            patience=Patience(at.patience_seconds, 30, loop.time),
+            retry=RetryPolicy(at.retry_seconds, 30, loop.time),
             now=self.now,
             batches=self.gathering if at.batch_size else None,
-            requestids_trusted=at.requestids_trusted,
+            trust_requestids=at.trust_requestids,
         )
         self.enricher = Enricher(
             metronome=metronome,
             routes=Routes(REALM_FIELD, {}, None),
-            patience=Patience(21_600, 60, loop.time),
+            retry=RetryPolicy(21_600, 60, loop.time),
             customers=Remembered(300, 100, loop.time),
             contracts=Remembered(300, 100, loop.time),
             now=self.now,
         )
-        into = WriteBack(metronome, self.enricher.patience, customers=True, items=at.write_back_items)
+        into = WriteBack(metronome, self.enricher.retry, customers=True, items=at.write_back_items)
         agent = self._agent
         agent("enrich", WEBHOOKS, enrich.read_webhook, partial(enrich.enrich, enricher=self.enricher), enrich.claims)
         agent("translate", INVOICES, InvoiceEnriched.model_validate_json, self._translated, _by("invoice_id"))
@@ -239,7 +242,7 @@ class Worker:
         self._running.append(task)
 
     async def _probe(self) -> None:
-        """As the timer in `stream/app.py`: what waits finds out from time to time whether it may go on."""
+        """As the timer in `stream/engine/app.py`: what waits finds out from time to time whether it may go on."""
         while self.alive:
             await asyncio.sleep(PROBE_SECONDS)
             await self.publish(

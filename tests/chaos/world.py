@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from agents.limits import Limits
+from agents.clients.rate_limit import RateLimits
 from models.policy import Policy
-from stream.sandbox.metronome.core import Metronome
-from stream.sandbox.quickbooks.books import add_customer, add_item
-from stream.sandbox.quickbooks.core import QuickBooks
-from stream.sandbox.quickbooks.oauth import OAuthServer, made_secret
+from simulators.metronome.core import Metronome
+from simulators.quickbooks.books import add_customer, add_item
+from simulators.quickbooks.core import QuickBooks
+from simulators.quickbooks.oauth import OAuthServer, made_secret
 
 from .cluster import Cluster
 from .log import Log
@@ -94,7 +94,7 @@ def run(seed: int) -> World:
     plan = plan_of(dice)
     loop = VirtualLoop(Random(seed) if plan.shuffled else None)
     state = random.getstate()
-    random.seed(seed)  # the jitter of agents/persistence.py
+    random.seed(seed)  # the jitter of agents/clients/retry.py
     try:
         with _silence():
             world = _world(seed, plan, dice, loop)
@@ -122,7 +122,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
     oauth = OAuthServer(oauth_settings(client, plan, dice), names, clock, str(seed))
-    limits = Limits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
+    limits = RateLimits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(limits.per_second, limits.per_minute)
     )
@@ -145,7 +145,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         slow=plan.slow,
         in_flight_max=dice.choice((2, 8, 64)),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
-        requestids_trusted=plan.memory == "on",
+        trust_requestids=plan.memory == "on",
         # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
         batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members == 0 else 0,
         note=note,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.sandbox.server import Sandbox
+from simulators.server import Sandbox
 from tests.clients.servers import Clock, narrow_sandbox, open_sandbox
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from stream.sandbox.server import Sandbox
+from simulators.server import Sandbox
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / "var" / "clients"

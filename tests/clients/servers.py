@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from stream.sandbox.quickbooks.books import Company
-from stream.sandbox.quickbooks.core import QuickBooksSettings
-from stream.sandbox.server import Sandbox, start_sandbox
+from simulators.quickbooks.books import Company
+from simulators.quickbooks.settings import QuickBooksSettings
+from simulators.server import Sandbox, start_sandbox
 
 REALM_ID = "9341450000000042"
 START_TIMEOUT_SECONDS = 30

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import drivers
 from tests.clients.drivers import Steps, java_driver, node_driver, run_driver
+
+from . import drivers
 
 pytestmark = pytest.mark.clients
 

@@ -10,7 +10,7 @@ from intuitlib.client import AuthClient
 from intuitlib.enums import Scopes
 from intuitlib.exceptions import AuthClientError
 
-from stream.sandbox.server import Sandbox
+from simulators.server import Sandbox
 from tests.clients.consent import click_connect
 from tests.clients.servers import Clock
 

@@ -1,7 +1,7 @@
 """Intuit's own SDK for Java, once in JSON and once in XML.
 
 It gzips its bodies, sends a requestid with every call, reads included, and voids by `include=void`
-(facts/quickbooks.md §3.3a).
+(docs/vendors/quickbooks.md §3.3a).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from metronome import Metronome
 from metronome.types import Commit
 from metronome.types.v1.customers import Invoice
 
-from stream.sandbox.faults import Fault
-from stream.sandbox.metronome.generator import KINDS, generate
-from stream.sandbox.server import Sandbox
+from simulators.faults import Fault
+from simulators.metronome.generator import KINDS, generate
+from simulators.server import Sandbox
 from tests.clients.servers import Clock, open_sandbox, sandbox_thread
 
 pytestmark = pytest.mark.clients
@@ -93,7 +93,7 @@ def test_an_invoice_is_read_with_its_currency_and_custom_fields(client: Metronom
 
 
 def test_the_dates_of_the_list_are_those_of_the_billing_period(client: Metronome) -> None:
-    """facts/metronome.md §0.3: the day of issue does not matter."""
+    """docs/vendors/metronome.md §0.3: the day of issue does not matter."""
     usage = next(each for each in invoices(client, "FINALIZED") if each.type == "USAGE")
     assert usage.issued_at
     assert usage.start_timestamp

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stream.sandbox.server import Sandbox
+from simulators.server import Sandbox
 from tests.clients.drivers import Steps, node_driver
 
 pytestmark = pytest.mark.clients

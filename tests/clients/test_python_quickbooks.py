@@ -25,7 +25,7 @@ from quickbooks.objects.detailline import SalesItemLine, SalesItemLineDetail
 from quickbooks.objects.exchangerate import ExchangeRate
 from quickbooks.objects.preferences import Preferences
 
-from stream.sandbox.server import Sandbox
+from simulators.server import Sandbox
 from tests.clients.servers import Clock
 
 pytestmark = pytest.mark.clients
@@ -315,7 +315,7 @@ def test_a_class_and_an_exchange_rate_are_kept(client: QuickBooks) -> None:
 
 
 def test_a_throttled_call_answers_in_xml_which_this_client_cannot_read(narrow: Sandbox) -> None:
-    """facts/quickbooks.md §5.3: its users know the message."""
+    """docs/vendors/quickbooks.md §5.3: its users know the message."""
     with connected(narrow) as client:
         Term.all(qb=client)
         with pytest.raises(QuickbooksException, match=r"(?s)Error reading json response.*ThrottleExceeded") as refused:

@@ -23,23 +23,22 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
-from agents.documents import is_ours
 from models.commands import COMMANDS, Command, PostInvoice
+from models.document import is_ours
 from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
 from models.record import Address, Record
-from stream.children import Child, Children
-from stream.demo import environment
-from stream.encryption import TokenCipher
-from stream.names import TABLES, TopicNames, changelog, topic_names
-from stream.prepare import prepare_topics
-from stream.reader import RawRecord, partitions_of, read_range
-from stream.sandbox.metronome.generator import generate
-from stream.sandbox.metronome.webhooks import finalized_notice, signed_headers
-from stream.sandbox.quickbooks.oauth import Grant
-from stream.sandbox.scene import Scene
-from stream.sandbox.server import Sandbox, start_sandbox
+from simulators.metronome.generator import generate
+from simulators.metronome.webhooks import finalized_notice, signed_headers
+from simulators.quickbooks.oauth import Grant
+from simulators.scene import Scene
+from simulators.server import Sandbox, start_sandbox
+from stream.demo.demo import environment
+from stream.demo.processes import Child, Children
+from stream.kafka.log import RawRecord, partitions_of, read_range
 from stream.settings import Kafka, Settings
+from stream.topics import TABLES, TopicNames, changelog, prepare_topics, topic_names
+from stream.wiring import TokenCipher
 from tests.brokers import Broker
 from tests.builders import a_line, an_invoice, json_of
 
@@ -336,7 +335,7 @@ def a_scene(invoices: int, **options: Any) -> Scene:
 
 
 def fault_body(code: str, message: str = "Refused", detail: str = "for this test") -> str:
-    """QuickBooks' error body in its usual shape (facts/quickbooks.md §6.1)."""
+    """QuickBooks' error body in its usual shape (docs/vendors/quickbooks.md §6.1)."""
     error = {"Message": message, "Detail": detail, "code": code, "element": ""}
     return json.dumps({"Fault": {"Error": [error], "type": "ValidationFault"}, "time": "2026-11-02T00:00:00.000-07:00"})
 

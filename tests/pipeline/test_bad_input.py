@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 
 from models.commands import SetItemMapping
-from stream.children import ChildFailed
-from stream.sandbox.faults import Fault
-from stream.sandbox.metronome.webhooks import signed_headers
+from simulators.faults import Fault
+from simulators.metronome.webhooks import signed_headers
+from stream.demo.processes import ChildFailed
 from tests.brokers import Broker
 from tests.builders import CREDITS, a_line, json_of
 
@@ -31,7 +31,7 @@ SETTINGS = {
     "METRONOME__TIMEOUT_SECONDS": "2",
     "METRONOME__BACKOFF_MAX_SECONDS": "1",
     "QUICKBOOKS__TIMEOUT_SECONDS": "2",
-    "QUICKBOOKS__PATIENCE_SECONDS": "8",
+    "QUICKBOOKS__RETRY_SECONDS": "8",
     "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1",
     "QUICKBOOKS__THROTTLED_WAIT_SECONDS": "1",
 }
@@ -175,7 +175,7 @@ async def test_an_invoice_waits_for_metronome_and_is_posted(rig: Rig, trouble: F
     assert len(rig.documents_of(invoice_id)) == 1
 
 
-# QuickBooks refuses: facts/quickbooks.md §6.2, as far as a code can answer the write of an invoice
+# QuickBooks refuses: docs/vendors/quickbooks.md §6.2, as far as a code can answer the write of an invoice
 
 PARKED_COMPANY = [(400, "100"), (400, "110"), (403, "120"), (403, "3100"), (403, "6190"), (400, "6190")]
 PARKED_MAPPING = [

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 import pytest_asyncio
 
-from stream.sandbox.faults import Fault
+from simulators.faults import Fault
 from tests.brokers import Broker
 
 from .rig import Rig, running_rig
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SETTINGS = {
     "QUICKBOOKS__BATCH_SIZE": "30",
     "QUICKBOOKS__BATCH_WAIT_MILLISECONDS": "500",
-    "QUICKBOOKS__PATIENCE_SECONDS": "60",
+    "QUICKBOOKS__RETRY_SECONDS": "60",
     "POLICY__DEFAULT_ITEM_ID": "1",
 }
 INVOICES = 40

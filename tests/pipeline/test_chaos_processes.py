@@ -31,13 +31,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
-from stream.children import Child, Children
-from stream.demo import environment
-from stream.names import topic_names
-from stream.prepare import prepare_topics
-from stream.reader import partitions_of, read_range
-from stream.sandbox.kafka_jars import free_port
+from simulators.kafka.jars import free_port
+from stream.demo.demo import environment
+from stream.demo.processes import Child, Children
+from stream.kafka.log import partitions_of, read_range
 from stream.settings import Kafka, Settings
+from stream.topics import prepare_topics, topic_names
 
 from .rig import ended, settings_of, until_async
 
@@ -76,8 +75,8 @@ SETTINGS = {
     "QUICKBOOKS__TIMEOUT_SECONDS": "5",
     "QUICKBOOKS__THROTTLED_WAIT_SECONDS": "2",
     "QUICKBOOKS__BACKOFF_MAX_SECONDS": "3",
-    "QUICKBOOKS__PATIENCE_SECONDS": "60",
-    "QUICKBOOKS__WAITING_PROBE_SECONDS": "5",
+    "QUICKBOOKS__RETRY_SECONDS": "60",
+    "QUICKBOOKS__PARKED_PROBE_SECONDS": "5",
 }
 WRITES = {"path_contains": "/invoice", "method": "POST"}
 QUICKBOOKS_FAULTS: list[dict[str, Any]] = [

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from stream.children import Child, ChildFailed
-from stream.sandbox.faults import Fault
-from stream.sandbox.kafka_jars import KafkaFromJars
-from stream.sandbox.metronome.generator import generate
-from stream.sandbox.metronome.webhooks import Schedule
-from stream.sandbox.quickbooks.books import Company
-from stream.sandbox.quickbooks.core import QuickBooksSettings
-from stream.topics import TopicPlan, declare_topics
+from simulators.faults import Fault
+from simulators.kafka.jars import KafkaFromJars
+from simulators.metronome.generator import generate
+from simulators.metronome.webhooks import Schedule
+from simulators.quickbooks.books import Company
+from simulators.quickbooks.settings import QuickBooksSettings
+from stream.demo.processes import Child, ChildFailed
+from stream.kafka.admin import TopicSpec, declare_topics
 from tests.brokers import Broker, RealKafka, real_kafka
 
 from .rig import READ_SECONDS, Rig, ended, fault_body, killed, running_rig
@@ -109,8 +109,8 @@ async def test_a_busy_worker_ends_in_time_when_asked_to(kafka_bootstrap: str, tm
 async def test_nothing_is_lost_of_what_came_while_no_worker_ran(kafka_bootstrap: str, tmp_path: Path) -> None:
     """A worker that recovers its tables while a backlog waits: in partitions with committed offsets, and without.
 
-    Faust forgets what its agents have not taken when the recovery ends (stream/fetching.py). Many partitions make that
-    end last long, and slow answers of Metronome make the agents take little.
+    Faust forgets what its agents have not taken when the recovery ends (stream/engine/faust_patches.py). Many
+    partitions make that end last long, and slow answers of Metronome make the agents take little.
     """
     many = {"KAFKA__WEBHOOK_PARTITIONS": "16", "KAFKA__COMPANY_PARTITIONS": "16"}
     broker, scene = Broker("kafka", kafka_bootstrap), generate(8, 60, now=datetime.now(UTC))
@@ -209,7 +209,7 @@ async def test_a_topic_that_does_not_fit_stops_the_worker_with_an_explanation(
     """The message names the topic, what was found and what is wanted; nothing else is created."""
     async with running_rig(Broker("kafka", kafka_bootstrap), tmp_path) as rig:
         prefix = rig.names.outcomes.replace("demo-", "misfit-")
-        wrong = TopicPlan(prefix, 3, "delete", 1000)
+        wrong = TopicSpec(prefix, 3, "delete", 1000)
         await declare_topics(kafka_bootstrap, [wrong], replication_factor=1, timeout_seconds=READ_SECONDS)
         topic_prefix = prefix.removesuffix("quickbooks.outcomes")
         with pytest.raises(ChildFailed):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from stream.children import ChildFailed, Children
+from stream.demo.processes import ChildFailed, Children
 from tests.brokers import Broker
 
 from .rig import READY_SECONDS, Rig, ended, running_rig

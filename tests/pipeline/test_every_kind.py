@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from stream.sandbox.metronome.generator import KINDS, generate
-from stream.sandbox.quickbooks.books import Company
+from simulators.metronome.generator import KINDS, generate
+from simulators.quickbooks.books import Company
 from tests.brokers import Broker
 
 from .rig import running_rig

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from models.events import ConnectionChanged
-from stream.sandbox.quickbooks.oauth import Grant
-from stream.sandbox.server import default_oauth
+from simulators.quickbooks.oauth import Grant
+from simulators.server import default_oauth
 from tests.brokers import Broker
 
 from .rig import Rig, killed, running_rig, until_async

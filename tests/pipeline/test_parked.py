@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from models.commands import SetItemMapping
-from stream.children import Child
-from stream.sandbox.faults import Fault
+from simulators.faults import Fault
+from stream.demo.processes import Child
 from tests.brokers import Broker
 from tests.builders import a_line
 
@@ -20,7 +20,7 @@ from .rig import Rig, killed, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = {"QUICKBOOKS__PATIENCE_SECONDS": "3", "QUICKBOOKS__WAITING_PROBE_SECONDS": "2"}
+SETTINGS = {"QUICKBOOKS__RETRY_SECONDS": "3", "QUICKBOOKS__PARKED_PROBE_SECONDS": "2"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

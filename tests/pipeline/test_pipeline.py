@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,10 +14,11 @@ from confluent_kafka import Producer
 from models.events import ConnectionChanged, InvoiceEnriched
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.money import parse_json
-from stream.names import topic_plans
-from stream.sandbox.http import Request
-from stream.sandbox.quickbooks.books import add_customer, add_item
-from stream.topics import compare_topics
+from simulators.http import Request
+from simulators.quickbooks.books import add_customer, add_item
+from stream.kafka.admin import compare_topics
+from stream.topics import topic_specs
+from tests import FIXTURES
 from tests.brokers import Broker
 from tests.builders import a_line, json_of
 
@@ -27,7 +27,7 @@ from .rig import READ_SECONDS, Rig, read_samples, running_rig
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INVOICES = 30
-SAMPLES = Path(__file__).parent.parent / "fixtures" / "metronome_invoices.json"
+SAMPLES = FIXTURES / "metronome_invoices.json"
 SETTINGS = {
     "POLICY__MISSING_ITEM": "create",
     "POLICY__INCOME_ACCOUNT_ID": "1",
@@ -164,7 +164,7 @@ async def test_a_created_customer_is_stored_back_in_metronome(rig: Rig) -> None:
 
 async def test_the_topics_hold_what_the_design_says(rig: Rig, broker: Broker) -> None:
     if broker.kind == "kafka":
-        assert await compare_topics(rig.bootstrap, topic_plans(rig.settings), timeout_seconds=READ_SECONDS) == []
+        assert await compare_topics(rig.bootstrap, topic_specs(rig.settings), timeout_seconds=READ_SECONDS) == []
     invoice_id = generated(rig)[0]
     webhooks = [each for each in await rig.records(rig.names.webhooks) if each.key == invoice_id.encode()]
     body = parse_json(webhooks[0].value or b"")

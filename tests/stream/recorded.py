@@ -14,16 +14,16 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 
-from agents.translate import translate
+from agents.translate.translate import translate
 from models.commands import Command, DeclineInvoice, PostInvoice
 from models.events import ConnectionChanged, InvoiceEnriched
 from models.ledger import CustomerMapping, LedgerEntry
 from models.outcomes import Outcome, Result
 from models.policy import Policy
 from models.record import Address, Record
-from stream.names import TABLES, changelog, topic_names
+from stream.kafka.admin import create_by_asking
 from stream.settings import Kafka, Settings, Web
-from stream.topics import touch_topics
+from stream.topics import TABLES, changelog, topic_names
 from tests.builders import RECEIVED_AT, Json, a_line, an_invoice, facts_of
 
 REALM = "9130355377388383"
@@ -76,7 +76,7 @@ class Recorder:
             (prefix + "topic", original.topic.encode()),
             (prefix + "partition", str(original.partition).encode()),
             (prefix + "offset", str(original.offset).encode()),
-            (prefix + "exception.class.name", b"agents.failures.GiveUp"),
+            (prefix + "exception.class.name", b"agents.clients.failures.GiveUp"),
             (prefix + "exception.message", message.encode()),
         ]
         return await self.send(self.names.deadletters, value, headers=headers)
@@ -149,7 +149,7 @@ async def recording(settings: Settings) -> AsyncIterator[Recorder]:
     """A recorder on an embedded broker whose topics exist."""
     bootstrap = str(settings.kafka.bootstrap_servers)
     names = [*topic_names(settings).all(), *(changelog(settings, table) for table in TABLES)]
-    await touch_topics(bootstrap, names, timeout_seconds=10)
+    await create_by_asking(bootstrap, names, timeout_seconds=10)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
     await producer.start()
     try:

@@ -1,0 +1,125 @@
+"""QuickBooks Online's API, as far as we call it: reads, and writes with a requestid (docs/vendors/quickbooks.md §1-§3).
+
+Each method is one logical request at the company's pace; a refused access token is refreshed once and the request
+repeated. Everything else that goes wrong is a Failure for the caller.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from models.quickbooks import MINOR_VERSION, plain_number
+
+from .failures import OutcomeUnknown, TokenRefused, Wait
+from .quickbooks_errors import read
+from .rate_limit import RateLimiter
+from .transport import Answer, AnswerLost, NotSent, Transport
+
+Content = Callable[[], Awaitable[tuple[str | None, bytes | None]]]
+"""Gives the requestid and the body of a request when its turn has come; asked again, it gives the same again."""
+
+
+class AccessTokens(Protocol):
+    async def access_token(self, realm: str) -> str: ...
+    async def refresh_after_401(self, realm: str, rejected_token: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer: its JSON, and the id by which Intuit's support finds it."""
+
+    body: dict[str, Any]
+    intuit_tid: str | None
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """JSON with Decimals as plain numbers, digit by digit."""
+    return orjson.dumps(body, default=lambda number: orjson.Fragment(plain_number(number)))
+
+
+class QuickBooksClient:
+    def __init__(
+        self, transport: Transport, base_url: str, tokens: AccessTokens, limiter: RateLimiter, *, timeout_seconds: float
+    ) -> None:
+        self._transport = transport
+        self._base_url = base_url.rstrip("/")
+        self._tokens = tokens
+        self._limiter = limiter
+        self._timeout_seconds = timeout_seconds
+
+    async def query(self, realm: str, statement: str) -> dict[str, Any]:
+        """The `QueryResponse`; a key is missing when nothing was found (§2.4)."""
+        reply = await self._request("GET", realm, "query", {"query": statement}, _given())
+        response: dict[str, Any] = reply.body.get("QueryResponse") or {}
+        return response
+
+    async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]:
+        """One object by id; `entity` in Intuit's spelling, such as `Invoice`."""
+        reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {}, _given())
+        return _object(reply, entity)
+
+    async def write(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+    ) -> tuple[dict[str, Any], str | None]:
+        """POST an object (create, update, or `operation` void); its new form, and the `intuit_tid`."""
+        parameters = {"operation": operation} if operation else {}
+        reply = await self._request("POST", realm, entity.lower(), parameters, _given(requestid, body))
+        return _object(reply, entity), reply.intuit_tid
+
+    async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]:
+        """POST a batch, whose `content` is asked for when it may leave; its items' answers, and the `intuit_tid`."""
+        reply = await self._request("POST", realm, "batch", {}, content)
+        answers = reply.body.get("BatchItemResponse")
+        if not isinstance(answers, list):
+            raise OutcomeUnknown("QuickBooks' answer to a batch holds no BatchItemResponse")
+        return [each for each in answers if isinstance(each, dict)], reply.intuit_tid
+
+    async def _request(self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content) -> Reply:
+        token = await self._tokens.access_token(realm)
+        try:
+            return await self._attempt(method, realm, path, parameters, content, token)
+        except TokenRefused:
+            token = await self._tokens.refresh_after_401(realm, token)
+            return await self._attempt(method, realm, path, parameters, content, token)
+
+    async def _attempt(
+        self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content, token: str
+    ) -> Reply:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
+        async with self._limiter.slot(realm, batch=path == "batch"):
+            requestid, body = await content()
+            named = {"requestid": requestid} if requestid else {}
+            query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
+            answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
+        try:
+            return Reply(read(answer), answer.headers.get("intuit_tid"))
+        except Wait as failure:
+            if answer.status in (403, 429):
+                self._limiter.pause(realm, failure.seconds)
+                failure.seconds = 0.0  # the limiter holds the whole company back
+            raise
+
+    async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        try:
+            return await self._transport(method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds)
+        except NotSent as error:
+            raise Wait(f"QuickBooks cannot be reached: {error}") from None
+        except AnswerLost as error:
+            raise OutcomeUnknown(f"QuickBooks' answer was lost: {error}") from None
+
+
+def _given(requestid: str | None = None, body: bytes | None = None) -> Content:
+    async def content() -> tuple[str | None, bytes | None]:
+        return requestid, body
+
+    return content
+
+
+def _object(reply: Reply, entity: str) -> dict[str, Any]:
+    found = reply.body.get(entity)
+    if not isinstance(found, dict) or not found.get("Id"):
+        raise OutcomeUnknown(f"QuickBooks' answer holds no {entity} with an Id")
+    return found

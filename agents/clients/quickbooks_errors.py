@@ -1,0 +1,174 @@
+"""What an answer of QuickBooks means: the object it carries, or the failure named for what to do. Pure.
+
+Shapes: docs/vendors/quickbooks.md §6.1 (Fault in any status, lower-case fault on 401, XML at the gateway, HTML, nothing
+at all). Codes: §6.2, whose class column decides here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+from models.money import parse_json
+from models.outcomes import ErrorFacts
+
+from .failures import (
+    CompanyUnavailable,
+    DuplicateName,
+    DuplicateNumber,
+    DuplicateRequest,
+    Failure,
+    MappingBroken,
+    NotFound,
+    OutcomeUnknown,
+    PeriodClosed,
+    Refused,
+    StaleObject,
+    TokenRefused,
+    Unrecoverable,
+    Wait,
+)
+from .transport import Answer
+
+TEXT_CHARACTERS_MAX = 500
+
+RETRY_AFTER_SECONDS_MAX = 300
+"""Longer than this we do not wait, whatever is asked for: what takes longer is parked."""
+
+RETRY_AFTER_DIGITS_MAX = 9
+
+_MAPPING_CODES = (
+    *("610", "620", "2500", "5000", "5020", "5030", "6100", "6250", "6270", "6420", "6430", "6440", "6450", "6520"),
+)
+
+BY_CODE: dict[str, type[Failure]] = {
+    **dict.fromkeys(("100", "110", "120", "3100", "6190"), CompanyUnavailable),
+    **dict.fromkeys(("130", "140", "150", "3001"), Wait),
+    "3200": TokenRefused,
+    "3202": Wait,  # authentication itself is ill, and nothing was done; on a 401 the token is renewed all the same
+    "10000": OutcomeUnknown,
+    **dict.fromkeys(("10100", "10200"), Unrecoverable),
+    **dict.fromkeys(_MAPPING_CODES, MappingBroken),
+    **dict.fromkeys(("6200", "6210"), PeriodClosed),
+    "600": DuplicateRequest,
+    "5010": StaleObject,
+    "6140": DuplicateNumber,
+    "6240": DuplicateName,
+}
+"""Every other code is about the payload itself: Refused."""
+
+# A 401 prints the rejected token, and some gateways echo headers.
+_TOKEN = re.compile(r"(?i)(token(?: expired)?|bearer(?: token)?)(\"?\s*[:=]\s*\"?|\s+)[^\s\"';,<]+")
+
+
+def read(answer: Answer) -> dict[str, Any]:
+    """The JSON object of a good answer; raises the Failure that says what to do about any other."""
+    parsed = _json(answer.body)
+    errors = _errors(parsed) if parsed is not None else _xml_errors(answer.body)
+    if errors:
+        failure = _of_errors(answer.status, errors)
+        if isinstance(failure, Wait):
+            failure.seconds = _retry_after(answer)
+        raise failure
+    if answer.status in (200, 201) and parsed is not None:
+        return parsed
+    facts = ErrorFacts(status=answer.status, message=_excerpt(answer.body))
+    match answer.status:
+        case 401:
+            raise TokenRefused("QuickBooks answered 401", facts)
+        case 403:
+            raise CompanyUnavailable("QuickBooks answered 403", facts)
+        case 404:
+            raise NotFound("QuickBooks answered 404", facts)
+        case 429:
+            raise Wait("QuickBooks answered 429", facts, _retry_after(answer))
+        case status if status < 400 or status == 408 or status >= 500:
+            raise OutcomeUnknown(f"QuickBooks answered {status} with a body that we cannot read", facts)
+        case status:
+            raise Refused(f"QuickBooks answered {status}: {facts.message}", facts)
+
+
+def item_failure(item: Mapping[str, Any]) -> Failure | None:
+    """The failure of one item of a batch that was answered with 200, None when it holds no Fault (§4.1)."""
+    errors = _errors(item)
+    return _of_errors(200, errors) if errors else None
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """The seconds that `Retry-After` asks for, within our bound. No recording holds one (§5.2); a date is not read."""
+    asked = answer.headers.get("retry-after", "").strip()
+    is_number = asked.isascii() and asked.isdigit() and len(asked) <= RETRY_AFTER_DIGITS_MAX
+    return float(min(int(asked), RETRY_AFTER_SECONDS_MAX)) if is_number else None
+
+
+def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
+    """The failure for the first error; further ones are told in its detail."""
+    first = errors[0].replace(status=status)
+    if len(errors) > 1:
+        rest = "; ".join(f"{error.code} {error.message}" for error in errors[1:])
+        first = first.replace(detail=f"{first.detail} (and: {rest})"[: 4 * TEXT_CHARACTERS_MAX])
+    said = f"QuickBooks error {first.code}: {first.message}" + (f" ({first.detail})" if first.detail else "")
+    if status == 429:
+        return Wait(said, first)
+    if status == 401 and BY_CODE.get(first.code or "") in (None, Wait):
+        return TokenRefused(said, first)
+    if status == 403 and first.code not in BY_CODE:
+        return CompanyUnavailable(said, first)
+    if status >= 500 and BY_CODE.get(first.code or "") not in (Wait, Unrecoverable):
+        return OutcomeUnknown(said, first)
+    return BY_CODE.get(first.code or "", Refused)(said, first)
+
+
+def _json(body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = parse_json(body)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _errors(parsed: Mapping[str, Any]) -> list[ErrorFacts]:
+    """The errors of a `Fault` or `fault`, keys in either case."""
+    lower = _lower(parsed)
+    fault = lower.get("fault")
+    if not isinstance(fault, dict):
+        return []
+    errors = _lower(fault).get("error")
+    listed = errors if isinstance(errors, list) else [errors]
+    facts = [_facts(_lower(error)) for error in listed if isinstance(error, dict)]
+    return facts or [ErrorFacts(message="a Fault without an error")]
+
+
+def _xml_errors(body: bytes) -> list[ErrorFacts]:
+    if not body.lstrip().startswith(b"<"):
+        return []
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 - expat refuses external entities; the body is bounded
+    except (ElementTree.ParseError, ValueError):
+        return []
+    errors = [element for element in root.iter() if element.tag.rsplit("}", 1)[-1] == "Error"]
+    return [
+        _facts({"code": element.get("code")} | {child.tag.rsplit("}", 1)[-1].lower(): child.text for child in element})
+        for element in errors
+    ]
+
+
+def _lower(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in mapping.items()}
+
+
+def _facts(error: Mapping[str, Any]) -> ErrorFacts:
+    return ErrorFacts(
+        code=str(error.get("code")) if error.get("code") is not None else None,
+        message=redact(str(error.get("message") or ""))[:TEXT_CHARACTERS_MAX],
+        detail=redact(str(error.get("detail") or ""))[: 2 * TEXT_CHARACTERS_MAX],
+    )
+
+
+def _excerpt(body: bytes) -> str:
+    return redact(body[:TEXT_CHARACTERS_MAX].decode(errors="replace")) or "nothing"
+
+
+def redact(text: str) -> str:
+    """`text` with the values of tokens taken out."""
+    return _TOKEN.sub(r"\1\2•••", text)

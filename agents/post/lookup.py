@@ -1,0 +1,106 @@
+"""What the books hold of a document, and what became of an attempt without a result."""
+
+from decimal import Decimal
+from typing import Any
+
+from agents.clients.failures import MappingBroken, NotFound
+from models.document import Kind, is_ours
+from models.ledger import Attempt, LedgerEntry, move
+from models.quickbooks import ENTITY, RUN_SECONDS_MAX, quoted
+
+from .resolve import Resolved
+from .sink import Sink
+
+
+async def settle(
+    entry: LedgerEntry, resolved: Resolved | None, sink: Sink, over_at: float | None = None, *, wait: bool = True
+) -> LedgerEntry:
+    """Learn what became of an attempt without a result: the entry as the books have it, also put into the table.
+
+    A new document may still come until `over_at` (monotonic; None: as late as can be). It is looked up again then; or,
+    without `wait`, the answer is that it is not there yet, and the table keeps the attempt.
+    """
+    attempt = entry.attempt
+    assert attempt is not None
+    if sink.batches is not None:
+        first = attempt.operation == "create" and entry.attempts == 1
+        await sink.batches.over(entry.realm, attempt.requestid, first=first)
+    if entry.qbo_id is not None and attempt.operation != "create":
+        found = await fetched(entry, attempt.kind, sink)
+    else:
+        over_at = sink.retry.monotonic() + RUN_SECONDS_MAX if over_at is None else over_at
+        found = await _by_identity(entry, attempt, sink)
+        remaining = over_at - sink.retry.monotonic()
+        if found is None and remaining > 0:
+            if not wait:
+                return move(entry, "attempting", attempt=None, content_hash=None)
+            await sink.retry.sleep(remaining)
+            found = await _by_identity(entry, attempt, sink)
+    settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())
+    if found is not None:
+        # An update that may or may not have been applied is simply made again, with the SyncToken just read.
+        created_as_wanted = attempt.operation == "create" and same_total(found, resolved)
+        settled = as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
+        if is_voided(found):
+            settled = move(settled, "voided", content_hash=None)
+    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = settled
+    return settled
+
+
+async def fetched(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] | None:
+    """The document as QuickBooks has it; None when it was deleted there."""
+    assert entry.qbo_id is not None
+    try:
+        return await sink.books.fetch(entry.realm, ENTITY[kind], entry.qbo_id)
+    except (NotFound, MappingBroken):
+        return None
+
+
+async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
+    """Our document by its number, or by customer and date when the company does not keep our numbers (§1.8).
+
+    A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
+    """
+    entity = ENTITY[attempt.kind]
+    wheres = [f"DocNumber = {quoted(attempt.doc_number)}"]
+    if attempt.customer_ref is not None and attempt.txn_date is not None:
+        date = quoted(attempt.txn_date.isoformat())
+        wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} AND TxnDate = {date}")
+    for where in wheres:
+        statement = f"SELECT * FROM {entity} WHERE {where} MAXRESULTS 1000"  # noqa: S608 - literals are quoted
+        response = await sink.books.query(entry.realm, statement)
+        ours = [dict(each) for each in response.get(entity) or [] if is_ours(each, entry.invoice_id)]
+        if ours:
+            return min(ours, key=is_voided)
+    return None
+
+
+def is_voided(found: dict[str, Any]) -> bool:
+    """A void zeroes all amounts and puts "Voided" before the note (§1.1)."""
+    return (found.get("PrivateNote") or "").startswith("Voided") and Decimal(str(found.get("TotalAmt", 0))) == 0
+
+
+def same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
+    """Whether the books hold our total. The tax that QuickBooks adds on top (§1.6) is not ours to compare."""
+    if resolved is None:
+        return False
+    total = Decimal(str(found.get("TotalAmt")))
+    if resolved.document.global_tax_calculation != "TaxInclusive":
+        total -= Decimal(str((found.get("TxnTaxDetail") or {}).get("TotalTax") or 0))
+    return total == resolved.document.total
+
+
+def as_found(entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_hash: str | None) -> LedgerEntry:
+    """The entry with what the books say of its document."""
+    updated: LedgerEntry = entry.replace(
+        kind=kind,
+        qbo_id=str(found["Id"]),
+        sync_token=str(found.get("SyncToken", "0")),
+        doc_number=found.get("DocNumber") or entry.doc_number,
+        total=Decimal(str(found["TotalAmt"])) if "TotalAmt" in found else entry.total,
+        currency=(found.get("CurrencyRef") or {}).get("value", entry.currency),
+        content_hash=content_hash,
+        attempt=None,
+        state=entry.state,
+    )
+    return updated

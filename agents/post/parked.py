@@ -1,0 +1,106 @@
+"""Who waits for what, and who goes on when it comes.
+
+A command that is parked or uncertain is remembered by its address. It goes on when its cause is gone: a mapping was
+set, the company was connected, another command that waited for the same succeeded. Since some causes go without a
+word (a period is opened, an item is made active), one command of each cause tries again from time to time, and
+when it succeeds the others follow. In the order in which they first came.
+"""
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agents.translate.requirements import ensure_commands
+from models.commands import Command, PostInvoice
+from models.ledger import Waiting
+from models.policy import Policy
+from models.record import Address
+
+RESUMED_MAX = 500
+"""As many go on at a time; when one of them succeeds, the next follow."""
+
+LOOKED_LATELY = timedelta(seconds=5)
+"""After a success the table is looked through at most this often for each cause."""
+
+
+@dataclass(frozen=True)
+class ParkedCommands:
+    """The table of waiting commands, by `realm/subject`.
+
+    Who tried within the last `rest` does not go on because another succeeded: those who fail again come to rest.
+    """
+
+    rows: MutableMapping[str, Waiting]
+    rest: timedelta = timedelta(seconds=60)
+    _looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
+
+    def park(self, realm: str, subject: str, waits_for: str, command: Address, now: datetime) -> None:
+        if self._newest(realm, subject, command):
+            self.rows[f"{realm}/{subject}"] = Waiting(
+                realm=realm, subject=subject, waits_for=waits_for, command=command, tried_at=now
+            )
+
+    def unpark(self, realm: str, subject: str, command: Address) -> str | None:
+        """What the subject waited for until now; None when it did not, or a later command of it still waits."""
+        row = self.rows.get(f"{realm}/{subject}")
+        if row is None or not self._newest(realm, subject, command):
+            return None
+        del self.rows[f"{realm}/{subject}"]
+        return row.waits_for
+
+    def _newest(self, realm: str, subject: str, command: Address) -> bool:
+        row = self.rows.get(f"{realm}/{subject}")
+        return row is None or row.command.partition != command.partition or row.command.offset <= command.offset
+
+    def released_by(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
+        """Those who go on now that `waits_for` is known to have come, the first that came first."""
+        return self._sent(self._for(realm, waits_for)[:RESUMED_MAX], now)
+
+    def released_after_success(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
+        """Those who go on because one that waited for the same succeeded; it need not mean that all will."""
+        looked = self._looked.get((realm, waits_for))
+        if looked is not None and now < looked + LOOKED_LATELY:
+            return []
+        self._looked[realm, waits_for] = now
+        rested = [row for row in self._for(realm, waits_for) if row.tried_at + self.rest <= now]
+        return self._sent(rested[:RESUMED_MAX], now)
+
+    def due_for_probe(self, realm: str, now: datetime) -> list[Address]:
+        """One command of each cause: the one whose last try is longest ago."""
+        oldest: dict[str, Waiting] = {}
+        for row in self._of(realm):
+            standing = oldest.get(row.waits_for)
+            if row.tried_at + self.rest <= now and (standing is None or row.tried_at < standing.tried_at):
+                oldest[row.waits_for] = row
+        return self._sent(sorted(oldest.values(), key=_came), now)
+
+    def _for(self, realm: str, waits_for: str) -> list[Waiting]:
+        return sorted((row for row in self._of(realm) if row.waits_for == waits_for), key=_came)
+
+    def _of(self, realm: str) -> list[Waiting]:
+        return [row for row in self.rows.values() if row.realm == realm]
+
+    def _sent(self, chosen: Sequence[Waiting], now: datetime) -> list[Address]:
+        for row in chosen:
+            self.rows[f"{row.realm}/{row.subject}"] = row.replace(tried_at=now)
+        return [row.command for row in chosen]
+
+
+def _came(row: Waiting) -> tuple[int, int]:
+    return row.command.partition, row.command.offset
+
+
+def again(commands: Sequence[Command], policy: Policy) -> list[Command]:
+    """The commands to publish anew: each with what it needs of customers and items before it."""
+    published: list[Command] = []
+    for command in commands:
+        if isinstance(command, PostInvoice):
+            published += ensure_commands(
+                command.document,
+                realm=command.realm,
+                facts=command.facts,
+                received_at=command.received_at,
+                policy=policy,
+            )
+        published.append(command)
+    return published

@@ -1,0 +1,51 @@
+"""What follows from an outcome for those who wait: the commands that are published again after it."""
+
+from models.commands import Command, PostInvoice, ResumeParked, SetCustomerMapping, SetItemMapping
+from models.outcomes import Outcome
+from models.record import Address
+
+from .parked import again
+from .sink import Sink
+
+WAITS = ("parked", "uncertain")
+SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "mapped")
+
+
+async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]:
+    """Enters the outcome into the waiting parked, and returns the commands that go on because of it, in order."""
+    chosen = _called(outcome, command, sink)
+    if (cause := sink.circuit_breaker.take_closed(outcome.realm)) is not None:
+        chosen += sink.parked.released_by(outcome.realm, cause, sink.now())
+    if not chosen:
+        return []
+    in_order = sorted(dict.fromkeys(chosen), key=lambda at: (at.partition, at.offset))
+    return again(await sink.read_commands(in_order), sink.policy_of(outcome.realm))
+
+
+def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
+    parked, realm, subject, now = sink.parked, outcome.realm, outcome.subject, sink.now()
+    if isinstance(command, ResumeParked):
+        return (
+            parked.due_for_probe(realm, now)
+            if command.waits_for is None
+            else parked.released_by(realm, command.waits_for, now)
+        )
+    if outcome.result in WAITS:
+        parked.park(realm, subject, outcome.waits_for or "quickbooks", outcome.command, now)
+        return []
+    waited_for = parked.unpark(realm, subject, outcome.command)
+    chosen = parked.released_by(realm, subject, now) if _brings(outcome, command) else []
+    if isinstance(command, PostInvoice) and command.document.reverses is not None and outcome.result in SUCCEEDED:
+        chosen += parked.released_by(realm, f"invoice/{command.document.reverses}", now)
+    if isinstance(command, SetCustomerMapping | SetItemMapping):
+        # It may be the one that QuickBooks found fault with, which it names by its own id, if at all.
+        chosen += parked.released_by(realm, "mapping", now)
+    if waited_for is not None and outcome.result in SUCCEEDED:
+        chosen += parked.released_after_success(realm, waited_for, now)
+    return chosen
+
+
+def _brings(outcome: Outcome, command: Command) -> bool:
+    """Whether others may wait for what there is since this command: a customer or item, or an invoice that is gone."""
+    new = outcome.result in ("created", "found") or (outcome.result == "mapped" and command.facts is None)
+    return new or outcome.result == "voided"

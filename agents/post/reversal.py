@@ -1,0 +1,75 @@
+"""What stands in the books of a voided invoice when it is not simply voided: looked at, compared, and closed.
+
+Whether a person took the document back meanwhile is asked of QuickBooks first: nothing is taken back twice.
+"""
+
+from typing import Any
+
+from agents.clients.failures import OutcomeUnknown, Wait
+from agents.clients.retry import Retries
+from models.commands import PostInvoice
+from models.ledger import LedgerEntry, move
+
+from . import lookup
+from .resolve import Resolved
+from .sink import Parked, Sink
+
+BY_HAND = "void it in QuickBooks, or give a credit memo for it; then nothing is left to do here"
+
+
+def original_of(command: PostInvoice, sink: Sink) -> LedgerEntry:
+    """The ledger entry of the invoice that the command's document takes back."""
+    assert command.document.reverses is not None
+    invoice_id = command.document.reverses
+    return sink.tables.invoices.get(f"{command.realm}/{invoice_id}") or LedgerEntry(
+        realm=command.realm, invoice_id=invoice_id, state="commanded", facts=command.facts, changed_at=sink.now()
+    )
+
+
+async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tuple[LedgerEntry, dict[str, Any] | None]:
+    """The entry with its attempt settled, and its live document as QuickBooks has it; None when there is none.
+
+    Raises the failure that outlasted the attempts.
+    """
+    key = f"{entry.realm}/{entry.invoice_id}"
+    while True:
+        try:
+            if entry.attempt is not None:
+                entry = await lookup.settle(entry, None, sink)
+            if not entry.in_books:
+                return entry, None
+            found = await lookup.fetched(entry, entry.kind or "invoice", sink)
+            return entry, None if found is None or lookup.is_voided(found) else found
+        except (Wait, OutcomeUnknown) as failure:
+            await retries.wait(failure)
+            entry = sink.tables.invoices.get(key, entry)
+
+
+def require_match(original: LedgerEntry, found: dict[str, Any], resolved: Resolved) -> None:
+    """Raises Parked unless the document in the books is what `resolved` takes back: customer, items, total, kind."""
+    document = resolved.document
+    items = [line["SalesItemLineDetail"]["ItemRef"]["value"] for line in found["Line"] if "SalesItemLineDetail" in line]
+    differing = [
+        name
+        for name, same in {
+            "kind": original.kind != document.kind,
+            "customer": found["CustomerRef"]["value"] == resolved.customer,
+            "items": items == list(resolved.items),
+            "total": lookup.same_total(found, resolved),
+        }.items()
+        if not same
+    ]
+    if differing:
+        raise Parked(
+            f"{original.doc_number} in QuickBooks is not what would be taken back: another {', '.join(differing)}",
+            waits_for=f"document/{original.qbo_id}",
+            remedy=f"take {original.doc_number} back by hand: {BY_HAND}",
+        )
+
+
+def close(command: PostInvoice, reason: str, sink: Sink) -> None:
+    """From here on the original is voided: no command that comes late or again posts or updates it."""
+    original = original_of(command, sink)
+    if original.state != "voided" or original.attempt is not None:
+        closed = move(original, "voided", attempt=None, reason=reason, waits_for=None, changed_at=sink.now())
+        sink.tables.invoices[f"{closed.realm}/{closed.invoice_id}"] = closed

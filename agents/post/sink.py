@@ -1,0 +1,112 @@
+"""What the sink works with: the tables, QuickBooks, a clock, and how long to go on."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from agents.clients.retry import Retries, RetryPolicy
+from models.commands import Command
+from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
+from models.outcomes import ErrorFacts
+from models.policy import Policy
+from models.record import Address, Moment
+
+from .batches import Batches
+from .circuit_breaker import CircuitBreaker
+from .parked import ParkedCommands
+
+REQUESTID_CHARACTERS = 32
+"""At most 50, and 36 within a batch (docs/vendors/quickbooks.md §3.2)."""
+
+Row = TypeVar("Row")
+
+
+class Books(Protocol):
+    """QuickBooks, as `agents.clients.quickbooks` offers it."""
+
+    async def query(self, realm: str, statement: str) -> dict[str, Any]: ...
+    async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]: ...
+    async def write(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+    ) -> tuple[dict[str, Any], str | None]: ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The sink's tables, by `realm/id`.
+
+    `record_attempt` stores a ledger entry, and returns when the broker has confirmed it and the numbers claimed before.
+    """
+
+    customers: MutableMapping[str, CustomerMapping]
+    items: MutableMapping[str, ItemMapping]
+    invoices: MutableMapping[str, LedgerEntry]
+    doc_numbers: MutableMapping[str, str]
+    record_attempt: Callable[[str, LedgerEntry], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Sink:
+    """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises.
+
+    With `batches` new documents travel together; without, each by itself. `trust_requestids`: a write whose answer
+    was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
+    """
+
+    books: Books
+    tables: Tables
+    parked: ParkedCommands
+    circuit_breaker: CircuitBreaker
+    read_commands: Callable[[Sequence[Address]], Awaitable[list[Command]]]
+    policy_of: Callable[[str], Policy]
+    retry: RetryPolicy
+    now: Callable[[], datetime]
+    batches: Batches | None = None
+    trust_requestids: bool = True
+
+    def retries(self, realm: str) -> Retries:
+        """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""
+        cause = self.circuit_breaker.open_cause(realm)
+        if cause is None:
+            return self.retry.start()
+        if not self.circuit_breaker.try_probe(realm):
+            raise Parked(AWAY[cause], waits_for=cause, remedy=GOES_ON)
+        return self.retry.probe()
+
+
+AWAY = {
+    "quickbooks": "QuickBooks does not answer for this company",
+    "quota": "QuickBooks has answered 429 for longer than throttling lasts: a quota of the app or company is used up",
+}
+"""Why a whole company waits."""
+
+GOES_ON = "nothing to do here: it goes on by itself when QuickBooks answers again"
+
+
+class Parked(Exception):
+    """The command waits for something that a person or another command brings; the message says why."""
+
+    def __init__(self, reason: str, *, waits_for: str, remedy: str, error: ErrorFacts | None = None) -> None:
+        super().__init__(reason)
+        self.waits_for = waits_for
+        self.remedy = remedy
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Context:
+    """The command at hand: where it lies, and when its handling began."""
+
+    command: Address
+    started_at: Moment
+
+
+def requestid(realm: str, subject: str, operation: str, body: bytes, refusals: int = 0) -> str:
+    """The same write has the same id for ever; a changed body has another, and a write after a definite refusal too.
+
+    Whether QuickBooks answers a repeated requestid with the refusal of before is not published (§3.2).
+    """
+    identity = "\n".join((realm, subject, operation, str(refusals))).encode() + b"\n" + body
+    return hashlib.sha256(identity).hexdigest()[:REQUESTID_CHARACTERS]

@@ -1,0 +1,1 @@
+"""Facts and a policy in, commands out: pure."""

@@ -1,0 +1,182 @@
+"""The words on a document: PrivateNote for the bookkeeper, CustomerMemo for the customer, Description for each line.
+
+Lengths are QuickBooks's limits (docs/vendors/quickbooks.md §1.3), counted in UTF-16 units as its server counts them, so
+that a text of emoji fits too. Billing periods end on their last day (`agents/translate/dates.py`).
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+from models.document import Kind
+from models.metronome import Invoice, LineItem
+from models.money import Unit
+from models.quickbooks import clean, cut
+from models.record import utc
+
+from .amounts import APPLIED
+from .dates import days, last_day
+
+PRIVATE_NOTE_LENGTH_MAX = 4000
+CUSTOMER_MEMO_LENGTH_MAX = 1000
+DESCRIPTION_LENGTH_MAX = 4000
+
+WINDOWS_CACHED_MAX = 1024
+"""Most lines of a month have the same days."""
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+LINE_TYPES = {
+    "usage": "usage",
+    "subscription": "subscription",
+    "scheduled": "scheduled charge",
+    "commit_purchase": "commit purchase",
+    "cpu_conversion": "conversion of pricing units",
+}
+"""Metronome's line types in words (docs/vendors/metronome.md §1.5); an unknown one is shown as it is."""
+
+
+def private_note(
+    invoice: Invoice, *, contract_name: str | None, memo_ref: str | None, more: Mapping[str, str | None] | None = None
+) -> str:
+    """Where the document comes from. The first line is always `Metronome invoice <full id>`, whatever is cut.
+
+    `more`: what else there is to say, by name.
+    """
+    period = days(invoice.start_timestamp, invoice.end_timestamp)
+    facts = {
+        "Status": invoice.status,
+        "Billing period": " – ".join(day.isoformat() for day in period) if period else None,
+        "Contract": invoice.contract_id,
+        "Contract name": contract_name,
+        "Reference": memo_ref,
+        **_relations(invoice),
+        **(more or {}),
+    }
+    lines = [f"{name}: {clean(text)}" for name, text in facts.items() if text]
+    return below_identity(invoice.id, "\n".join(lines))
+
+
+def below_identity(invoice_id: str, text: str) -> str:
+    """A PrivateNote: the line by which a document is known as ours, and `text` as far as there is room."""
+    return cut("\n".join(filter(None, (f"Metronome invoice {invoice_id}", text))), PRIVATE_NOTE_LENGTH_MAX)
+
+
+def _relations(invoice: Invoice) -> dict[str, str | None]:
+    """The other invoices that this one replaces, corrects or repeats."""
+    correction = invoice.correction_record
+    correcting = None
+    if correction is not None:
+        why = ": ".join(filter(None, (correction.reason, correction.memo)))
+        correcting = f"{correction.corrected_invoice_id}{f' ({why})' if why else ''}"
+    return {
+        "Replaces": invoice.regenerated_from_invoice_id,
+        "Corrects": correcting,
+        "Consolidates": ", ".join(each.invoice_id for each in invoice.constituent_invoices or ()),
+    }
+
+
+def customer_memo(invoice: Invoice, *, kind: Kind, plan: str | None, txn_date: date) -> str:
+    """One sentence for the customer: what is charged or credited, for which period, on which plan."""
+    what = "Credit" if kind == "creditmemo" else "Usage" if invoice.type.startswith("USAGE") else "Charges"
+    period = days(invoice.start_timestamp, invoice.end_timestamp)
+    plan = clean(plan or "")
+    on_plan = f" on the {plan}{'' if plan.lower().endswith('plan') else ' plan'}" if plan else ""
+    if period:
+        sentence = f"{what} for {spoken_period(*period)}{on_plan}"
+    else:
+        sentence = f"{what}{on_plan}{',' if on_plan else ''} billed {spoken_period(txn_date, txn_date)}"
+    return cut(sentence, CUSTOMER_MEMO_LENGTH_MAX - 1) + "."
+
+
+def description(line: LineItem, unit: Unit, *, with_quantity: bool, per: int = 1) -> str:
+    """What a line is for. `with_quantity`: its own figures are not sent, so quantity and rate are said here.
+
+    `per`: what the unit price is said per.
+    """
+    parts = [clean(line.name), clean(line_type(line))]
+    if with_quantity:
+        parts.append(quantity_and_rate(line, unit))
+    if per != 1:
+        parts.append(f"per {per:,}")
+    parts.append(window(line.starting_at, line.ending_before))
+    if line.tier is not None:
+        parts.append(clean(tier(line)))
+    if grouped := groups(line):
+        parts.append(clean(", ".join([f"{key}: {value}" for key, value in grouped.items()])))
+    if line.product_id:
+        parts.append(clean(f"product {line.product_id}"))
+    return cut(" · ".join(filter(None, parts)), DESCRIPTION_LENGTH_MAX)
+
+
+def groups(line: LineItem) -> dict[str, str]:
+    """The values by which the line was split off others of its product; nulls occur (docs/vendors/metronome.md §7)."""
+    pricing, presentation = line.pricing_group_values, line.presentation_group_values
+    if not pricing and not presentation:
+        return {}
+    values = {**(pricing or {}), **(presentation or {})}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def line_type(line: LineItem) -> str:
+    """The line's type in words."""
+    if line.type == APPLIED:
+        applied = line.applied_commit_or_credit
+        return "credit applied" if applied is not None and applied.type == "CREDIT" else "commit applied"
+    words = LINE_TYPES.get(line.type, line.type.replace("_", " "))
+    return f"{words}, prorated" if line.is_prorated else words
+
+
+def quantity_and_rate(line: LineItem, unit: Unit) -> str:
+    """`33.333333333333336 × 3 USD`, or as much of it as the line has."""
+    if line.quantity is None:
+        return ""
+    rate = f" × {readable(unit.major(line.unit_price))} {unit.currency}" if line.unit_price is not None else ""
+    return f"{'' if rate else 'quantity '}{readable(line.quantity)}{rate}"
+
+
+@lru_cache(maxsize=WINDOWS_CACHED_MAX)
+def window(start: datetime | None, end: datetime | None) -> str:
+    """`2026-10-01 – 2026-10-31`; one date for a single day; `from` or `until` where only one end is known."""
+    match days(start, end), start, end:
+        case (first, last), _, _:
+            return first.isoformat() if first == last else f"{first.isoformat()} – {last.isoformat()}"
+        case None, datetime(), None:
+            return f"from {utc(start).date().isoformat()}"
+        case None, None, datetime():
+            return f"until {last_day(end).isoformat()}"
+        case _:
+            return ""
+
+
+def tier(line: LineItem) -> str:
+    """`tier 2 (above 1000)`: the lower bound of a tier is exclusive (docs/vendors/metronome.md §7)."""
+    if line.tier is None:
+        return ""
+    above = f" (above {line.tier.starting_at})" if line.tier.starting_at else ""
+    return f"tier {readable(line.tier.level)}{above}"
+
+
+def spoken_period(first: date, last: date) -> str:
+    """`October 1 – 31, 2026`, naming month and year twice only where they differ."""
+    ending = f"{MONTHS[last.month - 1]} {last.day}, {last.year}"
+    if first == last:
+        return ending
+    if first.year != last.year:
+        return f"{MONTHS[first.month - 1]} {first.day}, {first.year} – {ending}"
+    if first.month != last.month:
+        return f"{MONTHS[first.month - 1]} {first.day} – {ending}"
+    return f"{MONTHS[first.month - 1]} {first.day} – {last.day}, {last.year}"
+
+
+def readable(number: Decimal) -> str:
+    """All digits of a number without exponent or trailing zeros; only a freak number keeps its exponent."""
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -40 or number.adjusted() > 30:
+        return str(number)
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,1 @@
+"""Brokers for development: one in memory, one from Apache's jars."""

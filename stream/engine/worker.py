@@ -1,0 +1,110 @@
+"""Runs the topology in one process: declares topics, starts Faust, serves health, and ends when asked to."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from agents.clients.transport import AiohttpTransport
+from stream.intake.receiver import PATH, create_receiver
+from stream.kafka.producer import WebhookPublisher
+from stream.serving import listening, stop_requested
+from stream.settings import Settings
+from stream.topics import prepare_topics, topic_names
+from stream.wiring import oauth_client
+
+from .app import Engine
+
+log = structlog.get_logger()
+
+HEALTH_PATH = "/healthz"
+CONNECTIONS_PER_HOST_MAX = 100
+
+
+class WorkerCrashed(Exception):
+    """The worker stopped because of a fault that it must not go on past; start it again when that is mended."""
+
+
+async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Runs until SIGTERM or SIGINT. `ready` gets one line when the tables are recovered.
+
+    Raises WorkerCrashed, BrokerUnreachable, TopicMismatch, or OSError when a port is taken.
+    """
+    stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds))
+    settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
+    await prepare_topics(settings)
+    connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
+        transport = AiohttpTransport(session)
+        engine = Engine(settings, transport, oauth_client(settings, transport))
+        app = engine.app
+        app.finalize()
+        async with _served(settings, engine) as where:
+            try:
+                await app.start()
+                started = asyncio.create_task(app.tables.wait_until_recovery_completed())
+                stopped = asyncio.create_task(stopping.wait())
+                crashed = asyncio.create_task(_until_crashed(app))
+                await asyncio.wait({started, stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+                if started.done() and not crashed.done() and not stopping.is_set():
+                    ready(f"worker ready, {where}")
+                    await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (started, stopped, crashed):
+                    task.cancel()
+            finally:
+                reason = app.crash_reason
+                await app.stop()
+    if reason is not None:
+        raise WorkerCrashed(f"{type(reason).__name__}: {reason}") from reason
+
+
+async def _until_crashed(app: object) -> None:
+    while getattr(app, "crash_reason", None) is None:
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def _served(settings: Settings, engine: Engine) -> AsyncIterator[str]:
+    """The health page, and the webhook endpoint when `worker.hosts_receiver` says so; says where they are."""
+    worker, receiver = settings.worker, settings.receiver
+    async with AsyncExitStack() as stack:
+        health = web.Application()
+        health.router.add_get(HEALTH_PATH, lambda _: _health(engine))
+        address = await stack.enter_async_context(listening(health, worker.health_host, worker.health_port))
+        where = f"health on {address}{HEALTH_PATH}"
+        if worker.hosts_receiver:
+            publisher = WebhookPublisher(settings, topic_names(settings).webhooks, _nothing)
+            publishing = asyncio.create_task(publisher.run())
+            stack.callback(publishing.cancel)
+            endpoint = create_receiver(settings, publisher.publish)
+            address = await stack.enter_async_context(listening(endpoint, receiver.host, receiver.port))
+            where += f", webhooks on {address}{PATH}"
+        yield where
+
+
+async def _nothing() -> None:
+    """The worker declared the topics already."""
+
+
+async def _health(engine: Engine) -> web.Response:
+    crashed = engine.app.crash_reason is not None
+    recovered = engine.app.tables.recovery.completed.is_set()
+    state = "crashed" if crashed else "working" if recovered else "recovering tables"
+    return web.json_response({"status": state}, status=503 if crashed else 200)
+
+
+def _end_within(seconds: int) -> None:
+    """End even when a send hangs, as it does with the broker away; the next start repeats the work."""
+
+    def end() -> None:
+        log.warning("worker_ended_by_force", after_seconds=seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

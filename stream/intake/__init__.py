@@ -1,0 +1,1 @@
+"""What comes in: webhooks, and what `watch` finds."""

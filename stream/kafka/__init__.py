@@ -1,0 +1,1 @@
+"""Kafka as everything but the engine uses it: topics, the log, producers."""

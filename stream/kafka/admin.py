@@ -1,0 +1,260 @@
+"""Kafka topics: declared before anything runs, and checked against what the cluster really has.
+
+Faust declares only the topics that an agent reads, and a producer waits for ever on a topic that does not exist. So
+every topic is declared here first, with its partitions, cleanup policy and retention; a topic that exists and does not
+fit is an error to be read by a person, never something to be changed silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+POLL_INTERVAL_SECONDS = 0.1
+CONNECT_INTERVAL_SECONDS = 0.5
+FOR_EVER_MS = -1
+MESSAGE_BYTES_DEFAULT = 1_048_588
+"""Kafka's own."""
+
+Setting = Literal["cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes"]
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as this system needs it. `retention_ms` of -1 keeps records for ever; a compact topic ignores it.
+
+    `message_bytes_max` is the least that it must take in one record; more is no misfit.
+    """
+
+    name: str
+    partitions: int
+    cleanup_policy: Literal["delete", "compact"]
+    retention_ms: int
+    message_bytes_max: int = MESSAGE_BYTES_DEFAULT
+
+
+@dataclass(frozen=True)
+class TopicDifference:
+    """One way in which an existing topic differs from its plan; `found` and `wanted` as Kafka's tools print them."""
+
+    topic: str
+    setting: Literal["missing", "partitions"] | Setting
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        if self.setting == "missing":
+            return f"topic {self.topic} is missing, wanted {self.wanted}. Remedy: it is created when a worker starts"
+        return f"topic {self.topic} has {self.setting}={self.found}, wanted {self.wanted}. Remedy: {self._remedy()}"
+
+    def _remedy(self) -> str:
+        if self.setting == "partitions":
+            # Adding partitions would send an existing key to another partition than its earlier records.
+            return f"set the topic's partitions to {self.found}, or choose another topic prefix"
+        return (
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {self.topic} "
+            f"--add-config {self.setting}={self.wanted}, or change the setting"
+        )
+
+
+class BrokerUnreachable(Exception):
+    """Kafka did not answer in time at the address that the message names."""
+
+
+class TopicMismatch(Exception):
+    """Topics exist that do not fit their plans: the message names each, what was found, what is wanted and a remedy."""
+
+    def __init__(self, differences: Sequence[TopicDifference]) -> None:
+        super().__init__("; ".join(map(str, differences)))
+        self.differences = tuple(differences)
+
+
+class TopicUnavailable(Exception):
+    """The broker refused to create a topic (the message says why), or the topic did not appear in time."""
+
+
+async def declare_topics(
+    bootstrap_servers: str, plans: Sequence[TopicSpec], *, replication_factor: int, timeout_seconds: float
+) -> list[str]:
+    """Create what is missing, wait until every topic has its leaders, and return the names that this call created.
+
+    Any number of workers may do this at once. A misfit is found before anything is created. Raises `TopicMismatch`,
+    `TopicUnavailable`, or `BrokerUnreachable`, all within `timeout_seconds`. Needs a broker that creates topics; for
+    the embedded one see `create_by_asking`.
+    """
+    deadline = _deadline(timeout_seconds)
+    async with _connected(bootstrap_servers, deadline, timeout_seconds) as admin:
+        differences = await _compare(admin, plans)
+        if misfits := [each for each in differences if each.setting != "missing"]:
+            raise TopicMismatch(misfits)
+        missing = {each.topic for each in differences}
+        created = await _create(admin, [plan for plan in plans if plan.name in missing], replication_factor, deadline)
+        await _until_led(admin, [plan.name for plan in plans], deadline)
+        # Again, because another program may have created the topic in between, with other settings.
+        if misfits := [each for each in await _compare(admin, plans) if each.setting != "missing"]:
+            raise TopicMismatch(misfits)
+        return created
+
+
+async def compare_topics(
+    bootstrap_servers: str, plans: Sequence[TopicSpec], *, timeout_seconds: float
+) -> list[TopicDifference]:
+    """What differs between the plans and the cluster, in the order of the plans. Changes and creates nothing.
+
+    Raises `BrokerUnreachable` within `timeout_seconds`. Needs a broker that describes settings: not the embedded one.
+    """
+    async with _connected(bootstrap_servers, _deadline(timeout_seconds), timeout_seconds) as admin:
+        return await _compare(admin, plans)
+
+
+async def create_by_asking(bootstrap_servers: str, names: Iterable[str], *, timeout_seconds: float) -> None:
+    """Make each topic exist by asking for its metadata: the embedded broker creates a topic that is asked for.
+
+    On a broker that does not create topics on first use this raises `TopicUnavailable`, and `BrokerUnreachable` when
+    none answers; both within `timeout_seconds`.
+    """
+    deadline = _deadline(timeout_seconds)
+    async with _connected(bootstrap_servers, deadline, timeout_seconds) as admin:
+        await _until_led(admin, list(names), deadline, ask_by_name=True)
+
+
+@asynccontextmanager
+async def _connected(
+    bootstrap_servers: str, deadline: float, timeout_seconds: float
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client, waiting for a broker that is still starting; all that is done with it ends by `deadline`."""
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout_at(deadline):
+                admin = await _start(bootstrap_servers, deadline)
+                stack.push_async_callback(admin.close)
+                yield admin
+        except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
+            raise BrokerUnreachable(
+                f"Kafka at {bootstrap_servers} did not answer within {timeout_seconds:g} s. Is it running, and is "
+                "kafka.bootstrap_servers right?"
+            ) from error
+
+
+async def _start(bootstrap_servers: str, deadline: float) -> AIOKafkaAdminClient:
+    # An attempt ends by itself before the deadline: cancelled while it connects, it would leave its connection open.
+    while (seconds := deadline - POLL_INTERVAL_SECONDS - _now()) > 0:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=max(1, int(seconds * 1000)))
+        try:
+            await admin.start()
+        except KafkaConnectionError:
+            await asyncio.sleep(min(CONNECT_INTERVAL_SECONDS, seconds))
+        else:
+            return admin
+    raise TimeoutError
+
+
+async def _compare(admin: AIOKafkaAdminClient, plans: Sequence[TopicSpec]) -> list[TopicDifference]:
+    # All topics, not these by name: asking by name creates the topic where the broker creates on first use.
+    partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    settings = await _topic_settings(admin, [plan.name for plan in plans if plan.name in partitions])
+    return [
+        difference
+        for plan in plans
+        for difference in _differences(plan, partitions.get(plan.name), settings.get(plan.name))
+    ]
+
+
+def _differences(
+    plan: TopicSpec, partitions: int | None, settings: Mapping[str, str] | None
+) -> Iterable[TopicDifference]:
+    if partitions is None or settings is None:
+        yield TopicDifference(plan.name, "missing", "nothing", f"{plan.partitions} partitions, {plan.cleanup_policy}")
+        return
+    if partitions != plan.partitions:
+        yield TopicDifference(plan.name, "partitions", str(partitions), str(plan.partitions))
+    for setting, wanted in _settings_of(plan).items():
+        if not _fits(setting, settings[setting], wanted):
+            yield TopicDifference(plan.name, setting, settings[setting], wanted)
+
+
+def _fits(setting: Setting, found: str, wanted: str) -> bool:
+    return int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
+
+
+def _settings_of(plan: TopicSpec) -> dict[Setting, str]:
+    size: dict[Setting, str] = {"max.message.bytes": str(plan.message_bytes_max)}
+    if plan.cleanup_policy == "compact":
+        return {"cleanup.policy": "compact", **size}
+    # Without retention.bytes a cluster's own size limit would end "for ever" early.
+    kept: dict[Setting, str] = {"retention.ms": str(plan.retention_ms), "retention.bytes": str(FOR_EVER_MS)}
+    return {"cleanup.policy": "delete", **kept, **size}
+
+
+async def _topic_settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Every setting of each topic that the broker knows, by topic name."""
+    if not names:
+        return {}
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for response in responses
+        for error_code, _, _, name, entries in response.resources
+        if error_code == 0
+    }
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, plans: Sequence[TopicSpec], replication_factor: int, deadline: float
+) -> list[str]:
+    """The names created. A topic that someone else created first is no error."""
+    if not plans:
+        return []
+    response = await admin.create_topics(
+        [NewTopic(plan.name, plan.partitions, replication_factor, topic_configs=_settings_of(plan)) for plan in plans],
+        timeout_ms=max(1, int((deadline - _now()) * 1000)),
+    )
+    outcomes = {topic: (for_code(code), message) for topic, code, message in response.topic_errors}
+    refused = [
+        f"{topic}: {error.__name__}: {message}"
+        for topic, (error, message) in outcomes.items()
+        if error.errno not in (0, TopicAlreadyExistsError.errno)
+    ]
+    if refused:
+        raise TopicUnavailable(f"the broker refused to create {'; '.join(refused)}")
+    return [topic for topic, (error, _) in outcomes.items() if error.errno == 0]
+
+
+async def _until_led(
+    admin: AIOKafkaAdminClient, names: Sequence[str], deadline: float, *, ask_by_name: bool = False
+) -> None:
+    """Wait until every partition of each topic has a leader; `TopicUnavailable` just before the deadline."""
+    while True:
+        topics = await admin.describe_topics(list(names) if ask_by_name else None)
+        led = {topic["topic"] for topic in topics if _is_led(topic)}
+        if not (unled := [name for name in names if name not in led]):
+            return
+        if _now() + POLL_INTERVAL_SECONDS >= deadline:
+            raise TopicUnavailable(f"no leader in time for {', '.join(unled)}: look at the broker's log and settings")
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+
+
+def _is_led(topic: Mapping[str, Any]) -> bool:
+    partitions = topic["partitions"]
+    return bool(partitions) and all(partition["leader"] >= 0 for partition in partitions)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _deadline(timeout_seconds: float) -> float:
+    return _now() + timeout_seconds

@@ -1,0 +1,1 @@
+"""What a person asks for, as functions that commands and pages call."""

@@ -1,0 +1,1 @@
+"""What would fail in a QuickBooks company and in Metronome."""

@@ -1,0 +1,58 @@
+"""Nothing is billed twice: a consolidated or regenerated invoice waits while what it stands for is in the books."""
+
+from decimal import Decimal
+
+import pytest
+
+from agents.post.post import claims
+from models.document import Line
+from simulators.quickbooks.books import Company
+from tests.agents.in_process import REALM, World, a_line, a_post, a_void, fault
+
+OTHER = "86824bf6-56e7-5185-8ce7-f972748ac9e9"
+
+
+@pytest.mark.parametrize("relation", [{"constituents": ("unknown", OTHER)}, {"replaces": OTHER}])
+async def test_it_is_parked_with_both_ids_while_the_other_stands_and_posted_when_that_is_voided(
+    relation: dict[str, object],
+) -> None:
+    world, invoice = World(), a_post(**relation)
+    await world.run(a_post(invoice_id=OTHER))
+    outcome = await world.run(invoice)
+    assert (outcome.result, outcome.waits_for) == ("parked", f"invoice/{OTHER}")
+    assert OTHER in str(outcome.reason)
+    assert invoice.invoice_id in str(outcome.reason)
+    assert "MTR-86824BF6" in str(outcome.remedy)
+    assert len(world.transport.writes()) == 1
+    await world.run(a_void(OTHER))
+    assert (await world.run(invoice)).result == "posted"
+
+
+async def test_one_that_may_be_in_the_books_counts_as_standing_there() -> None:
+    world = World(retry_seconds=1)
+    world.faults.add(*(fault("drop", method=method) for method in ("POST", "GET") for _ in range(50)))
+    assert (await world.run(a_post(invoice_id=OTHER))).result == "uncertain"
+    assert (await world.run(a_post(replaces=OTHER))).waits_for == f"invoice/{OTHER}"
+
+
+async def test_one_that_never_was_posted_is_no_hindrance() -> None:
+    world = World()
+    assert (await world.run(a_void(OTHER))).result == "skipped"
+    assert (await world.run(a_post(replaces=OTHER, constituents=("unknown",)))).result == "posted"
+
+
+def test_the_new_one_waits_for_commands_in_flight_about_the_old() -> None:
+    assert (REALM, f"invoice/{OTHER}") in claims(a_void(OTHER)).establishes
+    assert (REALM, f"invoice/{OTHER}") in claims(a_post(replaces=OTHER)).uses
+    assert (REALM, "invoice/child") in claims(a_post(constituents=("child",))).uses
+    assert not any("invoice/" in str(used) for used in claims(a_post()).uses)
+
+
+async def test_a_document_on_which_quickbooks_put_tax_is_adopted_by_its_total_without_tax() -> None:
+    world = World(company=Company(REALM, tax_mode="us-automated"))
+    taxed: Line = a_line("100.00").replace(tax_code="TAX")
+    world.faults.add(fault("drop", after_commit=True))
+    outcome = await world.run(a_post(lines=(taxed,)))
+    [document] = world.invoices()
+    assert document["TotalAmt"] > Decimal("100.00")
+    assert (outcome.result, outcome.adopted, len(world.transport.writes())) == ("posted", True, 1)

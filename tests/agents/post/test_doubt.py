@@ -1,0 +1,343 @@
+"""Crashes, lost answers and trouble: one document in the end, whether or not QuickBooks remembers a requestid."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agents.delivery import Delivered, Delivery, Event
+from agents.post import post
+from models.commands import COMMANDS, Command
+from models.document import CustomerReference
+from models.record import Address, Record
+from simulators.faults import Fault
+from simulators.quickbooks.books import add_customer
+from simulators.quickbooks.settings import QuickBooksSettings
+from tests.agents.in_process import (
+    COMMANDS_TOPIC,
+    INVOICE_ID,
+    REALM,
+    START,
+    TIMEOUT_SECONDS,
+    CrashAt,
+    World,
+    a_post,
+    a_void,
+    an_ensure_customer,
+    an_ensure_item,
+    fault,
+    refusal,
+)
+
+
+@pytest.fixture(params=[86_400, 0], ids=["requestids remembered", "requestids forgotten"])
+def world(request: pytest.FixtureRequest) -> World:
+    return World(settings=QuickBooksSettings(limits=False, requestid_seconds=request.param))
+
+
+def only(world: World) -> Any:
+    """The amount of the one document in the books, which is ours."""
+    [document] = world.invoices()
+    assert document["PrivateNote"].startswith(f"Metronome invoice {INVOICE_ID}")
+    return Decimal(document["TotalAmt"])
+
+
+# Crashes
+
+
+async def test_killed_before_the_attempt_is_recorded_nothing_left(world: World) -> None:
+    offset = await world.dies(a_post(), "before the attempt is recorded")
+    assert world.transport.writes() == []
+    assert (await world.run(a_post(), offset=offset)).result == "posted"
+    assert only(world) == 10
+
+
+async def test_killed_between_the_recorded_attempt_and_the_write_it_is_posted_once(world: World) -> None:
+    offset = await world.dies(a_post(), "before the write")
+    assert world.transport.writes() == []
+    outcome = await world.run(a_post(), offset=offset)
+    assert (outcome.result, outcome.adopted, only(world)) == ("posted", False, 10)
+
+
+async def test_killed_between_the_write_and_its_result_the_document_is_adopted(world: World) -> None:
+    offset = await world.dies(a_post(), "after the write")
+    outcome = await world.run(a_post(), offset=offset)
+    assert (outcome.result, outcome.adopted, outcome.qbo_id, only(world)) == ("posted", True, "1", 10)
+    assert len(world.transport.writes()) == 1
+
+
+@pytest.mark.parametrize("flushed", [0, 1], ids=["table lost", "table kept"])
+async def test_killed_before_the_outcome_is_published_it_is_told_once_more(world: World, flushed: int) -> None:
+    world.flushed = lambda queued: queued * flushed
+    offset = await world.dies(a_post(), "before the outcome")
+    outcome = await world.run(a_post(), offset=offset)
+    assert (outcome.result, outcome.qbo_id, only(world)) == ("posted", "1", 10)
+    assert len(world.transport.writes()) == 1
+
+
+@pytest.mark.parametrize("crash_at", ["before the write", "after the write", "before the outcome"])
+async def test_a_killed_update_is_made_in_place(world: World, crash_at: CrashAt) -> None:
+    await world.run(a_post("10.00"))
+    offset = await world.dies(a_post("11.00"), crash_at)
+    outcome = await world.run(a_post("11.00"), offset=offset)
+    assert (outcome.result, outcome.qbo_id, outcome.total, only(world)) == ("updated", "1", Decimal("11.00"), 11)
+
+
+async def test_an_older_command_that_comes_again_after_a_killed_update_leaves_it_to_the_update(world: World) -> None:
+    await world.run(a_post("10.00"), offset=3)
+    await world.dies(a_post("11.00"), "after the write", offset=4)
+    assert (await world.run(a_post("10.00"), offset=3)).result == "unchanged"
+    assert only(world) == 11
+
+
+async def test_a_worker_that_leaves_writes_nothing_that_it_had_not_begun(world: World) -> None:
+    """Its group may have given it up: the next owner has posted the invoice, and nobody would look at it again."""
+    commands = [an_ensure_customer("Acme GmbH"), a_post(), an_ensure_item("API Calls")]
+    answered, told, acked = asyncio.Event(), [], []
+
+    async def events() -> AsyncIterator[Event]:
+        for offset, command in enumerate(commands):
+            at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
+            yield Event(None, command.encode(), {}, at, world.clock.moment(), lambda at=at: acked.append(at.offset))
+        await asyncio.Event().wait()
+
+    async def handle(delivered: Delivered[Command]) -> Sequence[Record]:
+        if delivered.at.offset == 0:
+            await answered.wait()
+        return [await world.run(delivered.record, offset=delivered.at.offset)]
+
+    async def publish(records: Sequence[Any]) -> None:
+        told.extend(records)
+
+    delivery: Delivery[Command] = Delivery(
+        "post",
+        decode=COMMANDS.validate_json,
+        handle=handle,
+        claims=post.claims,
+        publish=publish,
+        in_flight_max=8,
+        dead_letters_in_a_row_max=3,
+    )
+    running = asyncio.create_task(delivery.run(events()))
+    async with asyncio.timeout(5):
+        while not told:  # the item's command is done; the invoice waits for its customer
+            await asyncio.sleep(0)
+    draining = asyncio.create_task(delivery.drain(5))
+    await asyncio.sleep(0)
+    answered.set()
+    assert not await draining
+    running.cancel()
+    assert (f"{REALM}/{INVOICE_ID}" in world.worker.tables.invoices, world.transport.writes()) == (False, [])
+    assert (len(told), acked) == (2, [0])
+
+
+async def test_a_number_adopted_after_a_crash_is_not_given_to_another_invoice(world: World) -> None:
+    """The claim on the number is as durable as the attempt."""
+    offset = await world.dies(a_post(), "after the write")
+    await world.run(a_post(), offset=offset)
+    twin = await world.run(a_post(invoice_id="d23458e0-0000-4000-8000-000000000001"))
+    assert twin.doc_number == "MTR-D23458E00"
+
+
+# Lost answers
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        fault("drop", after_commit=True),
+        fault("truncated"),
+        fault("status", status=500, after_commit=True),
+        fault("status", status=504, after_commit=True),
+        fault("html", status=502, after_commit=True),
+        fault("status", status=200, body='{"time":"2026"}', after_commit=True),
+        fault("status", status=200, body="", after_commit=True),
+        fault("hang", after_commit=True),
+        fault("delay", delay_seconds=TIMEOUT_SECONDS + 1),
+    ],
+    ids=["drop", "truncated", "500", "504", "html", "no object", "empty", "hang", "late"],
+)
+async def test_a_write_that_was_carried_out_is_adopted_when_its_answer_is_lost(world: World, spoiled: Fault) -> None:
+    world.faults.add(_fresh(spoiled))
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.adopted, outcome.attempts, only(world)) == ("posted", True, 1, 10)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [fault("drop"), fault("status", status=503), fault("html", status=502), fault("hang"), refusal("10000", 500)],
+    ids=["drop", "503", "html", "hang", "10000"],
+)
+async def test_a_write_that_was_not_carried_out_is_made_again_with_the_same_requestid(
+    world: World, spoiled: Fault
+) -> None:
+    world.faults.add(_fresh(spoiled))
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.adopted, outcome.attempts, only(world)) == ("posted", False, 2, 10)
+    first, second = world.transport.writes()
+    assert first.query["requestid"] == second.query["requestid"]
+
+
+def _fresh(spoiled: Fault) -> Fault:
+    return Fault(
+        spoiled.kind,
+        method=spoiled.method,
+        status=spoiled.status,
+        body=spoiled.body,
+        delay_seconds=spoiled.delay_seconds,
+        after_commit=spoiled.after_commit,
+    )
+
+
+async def test_the_document_is_found_by_customer_and_date_where_the_company_numbers_itself(world: World) -> None:
+    """The void knows neither customer nor date: the recorded attempt does."""
+    world.retry_seconds = 0.1
+    world.faults.add(fault("drop", after_commit=True))
+    assert (await world.run(a_post("10.00"))).result == "uncertain"
+    world.edited_by_a_person("Invoice", "1", DocNumber="1001")
+    outcome = await world.run(a_void())
+    assert (outcome.result, outcome.qbo_id) == ("voided", "1")
+    assert len(world.invoices()) == 1
+
+
+async def test_an_adopted_document_with_another_amount_is_updated(world: World) -> None:
+    """Somebody edited it before we could look: it must say what Metronome says."""
+    offset = await world.dies(a_post("10.00"), "after the write")
+    world.edited_by_a_person("Invoice", "1", TotalAmt=Decimal("9.5"))
+    outcome = await world.run(a_post("10.00"), offset=offset)
+    assert (outcome.result, outcome.total, only(world)) == ("updated", Decimal("10.00"), 10)
+
+
+async def test_a_changed_invoice_after_a_lost_answer_updates_the_document_found(world: World) -> None:
+    world.retry_seconds = 0.1
+    world.faults.add(fault("drop", after_commit=True))
+    assert (await world.run(a_post("10.00"))).result == "uncertain"
+    outcome = await world.run(a_post("12.00"))
+    assert (outcome.result, outcome.qbo_id, outcome.total, only(world)) == ("updated", "1", Decimal("12.00"), 12)
+
+
+# Trouble that does nothing
+
+
+async def test_nobody_listening_is_waited_for(world: World) -> None:
+    world.transport.refuse_connections = 3
+    outcome = await world.run(a_post())
+    assert (outcome.result, only(world), len(world.transport.reads())) == ("posted", 10, 0)
+
+
+async def test_429_holds_the_company_for_a_minute_and_then_goes_on(world: World) -> None:
+    world.faults.add(fault(status=429))
+    outcome = await world.run(a_post())
+    assert (outcome.result, only(world), len(world.transport.reads())) == ("posted", 10, 0)
+    assert 60 <= world.clock.now - START < 62
+
+
+async def test_patience_over_parks_what_was_surely_not_done(world: World) -> None:
+    world.transport.refuse_connections = 10_000
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.waits_for) == ("parked", "quickbooks")
+    assert 500 < world.clock.now - START <= 600
+    world.transport.refuse_connections = 0
+    assert (await world.run(a_post())).result == "posted"
+    assert only(world) == 10
+
+
+@pytest.mark.parametrize("arrived", [True, False], ids=["it had arrived", "it had not arrived"])
+async def test_patience_over_leaves_the_doubtful_uncertain_and_a_redelivery_settles_it(
+    world: World, arrived: bool
+) -> None:
+    world.faults.add(fault("drop", after_commit=arrived), fault("status", status=503, method="", count=1000))
+    outcome = await world.run(a_post(), offset=5)
+    assert (outcome.result, world.entry(INVOICE_ID).state) == ("uncertain", "uncertain")
+    assert "redrive" in (outcome.remedy or "")
+    world.faults.clear()
+    settled = await world.run(a_post(), offset=5)
+    assert (settled.result, settled.adopted, only(world)) == ("posted", arrived, 10)
+
+
+async def test_an_uncertain_invoice_stays_so_while_its_mapping_is_gone_or_quickbooks_is_away(world: World) -> None:
+    world.retry_seconds = 0.1
+    world.faults.add(fault("drop", after_commit=True))
+    assert (await world.run(a_post())).result == "uncertain"
+    missing = await world.run(a_post(customer=CustomerReference(customer_id="c-9", name="Nobody")))
+    assert (missing.result, missing.waits_for) == ("uncertain", "customer/c-9")
+    world.tokens.connected = False
+    assert (await world.run(a_post())).result == "uncertain"
+    world.tokens.connected = True
+    world.clock.now += 60
+    assert (await world.run(a_post())).adopted
+    assert only(world) == 10
+
+
+async def test_an_uncertain_invoice_found_missing_and_then_refused_is_refused(world: World) -> None:
+    """The look-up is the proof that ends the doubt."""
+    world.retry_seconds = 0.1
+    world.faults.add(fault("drop"))
+    assert (await world.run(a_post())).result == "uncertain"
+    world.faults.add(refusal("6000"))
+    assert (await world.run(a_post())).result == "refused"
+    assert world.invoices() == []
+
+
+async def test_a_rejected_token_is_refreshed_and_the_invoice_posted_once(world: World) -> None:
+    world.clock.now += 3601
+    outcome = await world.run(a_post())
+    assert (outcome.result, world.tokens.refreshed, only(world)) == ("posted", 1, 10)
+
+
+async def test_a_token_rejected_twice_parks_the_invoice_as_not_done(world: World) -> None:
+    world.tokens.token = "no-such-token"
+    world.tokens.new_token = lambda: "no-such-token"
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.waits_for) == ("parked", "connection")
+    assert "no-such-token" not in outcome.model_dump_json()
+
+
+async def test_a_repeated_requestid_that_quickbooks_calls_a_duplicate_is_looked_up(world: World) -> None:
+    """Code 600, after a write that had been carried out."""
+    world.faults.add(Fault("status", method="POST", status=400, body=refusal("600").body, after_commit=True))
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.adopted, only(world)) == ("posted", True, 10)
+
+
+async def test_customers_of_two_invoices_do_not_mix_in_the_look_up(world: World) -> None:
+    """The look-up by customer and date meets other invoices of that customer and date, and leaves them alone."""
+    add_customer(world.books, "59", "Other", START)
+    await world.run(a_post("1.00", invoice_id="a0000000-0000-4000-8000-000000000002"))
+    world.faults.add(fault("drop"))
+    outcome = await world.run(a_post("2.00"))
+    assert (outcome.result, outcome.adopted, outcome.total) == ("posted", False, Decimal("2.00"))
+    assert len(world.invoices()) == 2
+
+
+@pytest.mark.parametrize("code", ["10100", "10200"])
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_failure_that_will_not_pass_is_looked_up_once_and_not_tried_again(
+    world: World, code: str, carried_out: bool
+) -> None:
+    broken = refusal(code, 500)
+    broken.after_commit = carried_out
+    world.faults.add(broken)
+    outcome = await world.run(a_post())
+    assert (outcome.result, len(world.transport.writes())) == ("posted" if carried_out else "refused", 1)
+    assert world.entry(INVOICE_ID).attempt is None
+    assert world.transport.reads()
+    again = await world.run(a_post())
+    assert (again.result, only(world)) == ("unchanged" if carried_out else "posted", 10)
+    requestids = [each.query["requestid"] for each in world.transport.writes()]
+    assert len(requestids) == len(set(requestids))
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_void_that_fails_for_good_is_looked_up_once(world: World, carried_out: bool) -> None:
+    await world.run(a_post())
+    broken = refusal("10200", 500)
+    broken.after_commit = carried_out
+    world.faults.add(broken)
+    outcome = await world.run(a_void())
+    assert (outcome.result, len(world.transport.writes())) == ("voided" if carried_out else "refused", 2)
+    assert len(world.live()) == (0 if carried_out else 1)
+    await world.run(a_void())
+    assert world.live() == []

@@ -1,0 +1,222 @@
+"""What waits goes on when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
+
+from models.commands import (
+    Command,
+    DeclineInvoice,
+    PostInvoice,
+    ResumeParked,
+    SetCustomerMapping,
+    SetItemMapping,
+)
+from models.document import CustomerReference, ItemReference
+from models.outcomes import Outcome
+from tests.agents.in_process import (
+    CUSTOMER_ID,
+    REALM,
+    World,
+    a_line,
+    a_post,
+    a_void,
+    an_ensure_customer,
+    fault,
+    refusal,
+)
+
+UNMAPPED = CustomerReference(customer_id=CUSTOMER_ID, name="Nobody Inc")
+UNKNOWN = ItemReference(name="Storage", product_id="p-storage")
+INVOICES = [f"d23458e0-c9a0-5538-9c3b-0a5a3f1e7b1{digit}" for digit in range(6)]
+
+
+def invoices_of(commands: list[Command]) -> list[str]:
+    return [each.invoice_id for each in commands if isinstance(each, PostInvoice)]
+
+
+async def resume(world: World) -> list[Outcome]:
+    """Runs what the sink published again, and what that publishes, until nothing comes any more."""
+    outcomes = []
+    while world.resumed:
+        outcomes.append(await world.run(world.resumed.pop(0)))
+    return outcomes
+
+
+def probe() -> ResumeParked:
+    return ResumeParked(realm=REALM)
+
+
+async def test_a_mapping_lets_go_on_all_that_waited_for_it_in_the_order_in_which_they_came() -> None:
+    world = World()
+    for invoice_id in INVOICES[:3]:
+        assert (await world.run(a_post(invoice_id=invoice_id, lines=(a_line(item=UNKNOWN),)))).result == "parked"
+    await world.run(a_post(invoice_id=INVOICES[3], customer=UNMAPPED))
+    await world.run(SetItemMapping(realm=REALM, product_id="p-storage", qbo_id="31"))
+    assert invoices_of(world.resumed) == INVOICES[:3]
+    assert [each.result for each in await resume(world)] == ["posted"] * 3
+    assert len(world.live()) == 3
+
+
+async def test_a_customer_mapping_too_and_what_goes_on_asks_for_its_customer_first() -> None:
+    world = World()
+    await world.run(a_post(customer=UNMAPPED))
+    await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="58"))
+    assert [each.type for each in world.resumed] == ["EnsureCustomer", "PostInvoice"]
+    assert [each.result for each in await resume(world)] == ["mapped", "posted"]
+
+
+async def test_a_customer_that_a_later_invoice_finds_lets_the_earlier_one_go_on() -> None:
+    world = World()
+    await world.run(a_post(customer=UNMAPPED.replace(name="Acme GmbH")))
+    await world.run(an_ensure_customer("Acme GmbH"))
+    assert [each.result for each in await resume(world)] == ["mapped", "posted"]
+
+
+async def test_the_connection_lets_go_on_what_waited_for_it_in_order() -> None:
+    world = World()
+    world.tokens.connected = False
+    for invoice_id in INVOICES[:4]:
+        await world.run(a_post(invoice_id=invoice_id))
+    world.tokens.connected = True
+    assert (await world.run(ResumeParked(realm=REALM, waits_for="connection"))).result == "resumed"
+    assert invoices_of(world.resumed) == INVOICES[:4]
+    assert {each.result for each in await resume(world)} == {"posted"}
+
+
+async def test_what_was_done_meanwhile_waits_no_more() -> None:
+    world = World()
+    world.tokens.connected = False
+    await world.run(a_post())
+    world.tokens.connected = True
+    await world.run(a_post())
+    await world.run(ResumeParked(realm=REALM, waits_for="connection"))
+    assert world.resumed == []
+
+
+async def test_an_older_command_that_comes_again_does_not_take_the_newer_one_out_of_the_waiting_room() -> None:
+    world = World()
+    await world.run(a_post("1.00"))
+    world.tokens.connected = False
+    await world.run(a_post("2.00"))
+    await world.run(a_post("1.00"), offset=0)
+    world.tokens.connected = True
+    await world.run(ResumeParked(realm=REALM, waits_for="connection"))
+    assert [each.result for each in await resume(world)] == ["updated"]
+
+
+async def test_a_probe_tries_one_of_each_cause_and_its_success_lets_the_others_go_on() -> None:
+    """The period is opened in QuickBooks without a word to us."""
+    world = World()
+    for invoice_id in INVOICES[:3]:
+        world.faults.add(refusal("6210"))
+        assert (await world.run(a_post(invoice_id=invoice_id))).waits_for == "open period"
+    world.clock.now += 300
+    await world.run(probe())
+    assert invoices_of(world.resumed) == INVOICES[:1]
+    assert [each.result for each in await resume(world)] == ["posted"] * 3
+
+
+async def test_probes_that_fail_take_turns() -> None:
+    world = World()
+    tried = []
+    for invoice_id in INVOICES[:3]:
+        world.faults.add(refusal("6210"))
+        await world.run(a_post(invoice_id=invoice_id))
+        world.clock.now += 1
+    for _ in range(4):
+        world.clock.now += 300
+        await world.run(probe())
+        tried += invoices_of(world.resumed)
+        world.faults.add(refusal("6210"))
+        assert [each.result for each in await resume(world)] == ["parked"]
+    assert tried == [*INVOICES[:3], INVOICES[0]]
+
+
+async def test_one_that_succeeds_does_not_stir_up_those_who_failed_a_moment_ago() -> None:
+    """Two periods of one name: opening the one lets the other try once, not again and again."""
+    world = World()
+    for invoice_id in INVOICES[:4]:
+        world.faults.add(refusal("6210"))
+        await world.run(a_post(invoice_id=invoice_id))
+    world.clock.now += 300
+    await world.run(probe())
+    results = []
+    while world.resumed:
+        command = world.resumed.pop(0)
+        if isinstance(command, PostInvoice) and command.invoice_id in INVOICES[1:3]:
+            world.faults.add(refusal("6210"))
+        results.append((await world.run(command)).result)
+    assert results == ["posted", "parked", "parked", "posted"]
+
+
+async def test_a_company_that_does_not_answer_is_not_asked_by_every_command() -> None:
+    world = World(retry_seconds=60)
+    world.transport.refuse_connections = 1_000_000
+    assert (await world.run(a_post(invoice_id=INVOICES[0]))).waits_for == "quickbooks"
+    await world.run(a_post(invoice_id=INVOICES[1]))  # this one finds out whether it is over
+    left = world.transport.refuse_connections
+    outcomes = [await world.run(a_post(invoice_id=each)) for each in INVOICES[2:]]
+    assert {each.result for each in outcomes} == {"parked"}
+    assert world.transport.refuse_connections == left
+
+
+async def test_when_it_answers_again_everything_goes_on_in_order() -> None:
+    world = World(retry_seconds=60)
+    world.transport.refuse_connections = 1_000_000
+    for invoice_id in INVOICES[:5]:
+        await world.run(a_post(invoice_id=invoice_id))
+    world.transport.refuse_connections = 0
+    world.clock.now += 300
+    assert (await world.run(a_post(invoice_id=INVOICES[5]))).result == "posted"
+    assert invoices_of(world.resumed) == INVOICES[:5]
+    assert {each.result for each in await resume(world)} == {"posted"}
+    assert len(world.live()) == 6
+
+
+async def test_one_command_that_always_fails_does_not_make_its_company_wait() -> None:
+    world = World(retry_seconds=60)
+    await world.run(a_post(invoice_id=INVOICES[0]))
+    world.faults.add(fault(status=500, count=1000))
+    poisoned = world.run(a_post(invoice_id=INVOICES[1]))
+    assert (await poisoned).result == "uncertain"
+    world.faults.clear()
+    assert (await world.run(a_post(invoice_id=INVOICES[2]))).result == "posted"
+    assert [each.result for each in await resume(world)] == ["posted"]
+
+
+async def test_a_429_that_does_not_end_is_a_quota_and_the_company_waits_for_it() -> None:
+    world = World(retry_seconds=600)
+    world.faults.add(fault(status=429, count=1000))
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.waits_for) == ("parked", "quota")
+    world.faults.clear()
+    world.clock.now += 300
+    await world.run(probe())
+    assert [each.result for each in await resume(world)] == ["posted"]
+
+
+async def test_a_void_waits_like_an_invoice() -> None:
+    world = World()
+    await world.run(a_post())
+    world.tokens.connected = False
+    assert (await world.run(a_void())).result == "parked"
+    world.tokens.connected = True
+    await world.run(ResumeParked(realm=REALM, waits_for="connection"))
+    assert [each.result for each in await resume(world)] == ["voided"]
+    assert world.live() == []
+
+
+async def test_an_invoice_that_is_declined_waits_no_more() -> None:
+    world = World()
+    await world.run(a_post(customer=UNMAPPED))
+    facts = {"rule": "unbillable", "reason": "Metronome marks the invoice as unbillable"}
+    declined = DeclineInvoice(realm=REALM, invoice_id=a_post().invoice_id, decision="skipped", **facts)
+    await world.run(declined)
+    await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="58"))
+    assert world.resumed == []
+
+
+async def test_a_regenerated_invoice_goes_on_when_the_one_that_it_replaces_is_voided() -> None:
+    world = World()
+    await world.run(a_post(invoice_id=INVOICES[0]))
+    waiting = await world.run(a_post(invoice_id=INVOICES[1], replaces=INVOICES[0]))
+    assert (waiting.result, waiting.waits_for) == ("parked", f"invoice/{INVOICES[0]}")
+    await world.run(a_void(INVOICES[0]))
+    assert [each.result for each in await resume(world)] == ["posted"]
