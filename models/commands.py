@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from .document import CustomerReference, Document, ItemReference
+from .document import DEFAULT_ITEM, CustomerReference, Document, ItemReference
 from .record import Address, Moment, Record
+from .subject import Subject
 
 
 class _Command(Record):
@@ -94,18 +95,18 @@ Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | Se
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
-def subject_of(command: Command) -> str:
-    """What the command is about, as `invoice/<id>`, `customer/<id>`, `item/<id>` or `parked/<cause>`."""
+def subject_of(command: Command) -> Subject:
+    """What the command is about."""
     match command:
         case PostInvoice() | VoidInvoice() | DeclineInvoice():
-            return f"invoice/{command.invoice_id}"
+            return Subject.invoice(command.invoice_id)
         case EnsureCustomer():
-            return f"customer/{command.customer.customer_id}"
+            return Subject.customer(command.customer.customer_id)
         case SetCustomerMapping():
-            return f"customer/{command.customer_id}"
+            return Subject.customer(command.customer_id)
         case EnsureItem():
-            return f"item/{command.item.product_id or '*'}"
+            return Subject.item(command.item.product_id or DEFAULT_ITEM)
         case SetItemMapping():
-            return f"item/{command.product_id}"
+            return Subject.item(command.product_id)
         case ResumeParked():
-            return f"parked/{command.waits_for or 'any'}"
+            return Subject.parked(command.waits_for)

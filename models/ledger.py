@@ -7,6 +7,7 @@ from typing import Any, Literal
 from .document import Kind
 from .outcomes import ErrorFacts, Result
 from .record import Address, Moment, Record, Value
+from .subject import Cause, RowKey, Subject
 
 State = Literal[
     "received", "enriched", "commanded", "attempting", "posted", "updated", "voided", "skipped", "parked", "refused",
@@ -75,13 +76,17 @@ class LedgerEntry(Record):
     refusals: int = 0
     void_wanted: bool = False
     attempt: Attempt | None = None
-    waits_for: str | None = None
+    waits_for: Cause | None = None
     reason: str | None = None
     error: ErrorFacts | None = None
     facts: Address | None = None
     command: Address | None = None
     result: Result | None = None
     changed_at: Moment
+
+    @property
+    def key(self) -> RowKey:
+        return RowKey.of(self.realm, self.invoice_id)
 
     @property
     def in_books(self) -> bool:
@@ -138,7 +143,7 @@ class Waiting(Record):
 
     type: Literal["Waiting"] = "Waiting"
     realm: str
-    subject: str
-    waits_for: str
+    subject: Subject
+    waits_for: Cause
     command: Address
     tried_at: Moment

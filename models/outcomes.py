@@ -5,6 +5,7 @@ from typing import Literal
 
 from .document import Kind
 from .record import Address, Moment, Record, Value
+from .subject import Cause, Subject
 
 Result = Literal[
     "posted", "updated", "unchanged", "voided", "skipped", "parked", "refused", "uncertain",
@@ -26,20 +27,20 @@ class ErrorFacts(Value):
 class Outcome(Record):
     """The result of one command, with everything a person needs to believe it.
 
-    `subject` is `invoice/<id>`, `customer/<id>`, `item/<id>` (Metronome's ids) or `parked/<cause>`; `reason` says
-    why in a sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in `currency`.
+    `reason` says why in a sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in
+    `currency`.
     """
 
     type: Literal["Outcome"] = "Outcome"
     realm: str
-    subject: str
+    subject: Subject
     command_type: str
     command: Address
     result: Result
     rule: str | None = None
     reason: str | None = None
     remedy: str | None = None
-    waits_for: str | None = None
+    waits_for: Cause | None = None
     kind: Kind | None = None
     qbo_id: str | None = None
     sync_token: str | None = None

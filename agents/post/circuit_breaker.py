@@ -1,64 +1,66 @@
-"""Whether a company's QuickBooks answers at all.
+"""A circuit breaker per company: whether its QuickBooks answers at all.
 
-When a command's patience ends without an answer, and no other command of its company had one meanwhile, the company
-is away: further commands wait without trying, except one now and then. So an outage of hours costs nobody else their
+When a command's retries end without an answer, and no other command of its company had one meanwhile, the circuit is
+open: further commands are parked without trying, except one now and then. So an outage of hours costs nobody else their
 place, and one command that always fails does not hold up its company.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.subject import Cause
+
 PROBE_SECONDS = 30.0
-"""While a company is away, a command tries this often."""
+"""While a circuit is open, a command tries this often."""
 
 
 @dataclass
-class _Company:
+class _Circuit:
     answered_at: float | None = None
-    away: str | None = None
-    returned: str | None = None
+    open_cause: Cause | None = None
+    closed_cause: Cause | None = None
     next_probe_at: float = 0.0
 
 
 class CircuitBreaker:
-    """Per realm: when it last answered, and the cause (`quickbooks` or `quota`) for which it is away."""
+    """Per realm: when it last answered, and for which cause (`quickbooks` or `quota`) its circuit is open."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
-        self._companies: dict[str, _Company] = {}
+        self._circuits: dict[str, _Circuit] = {}
 
-    def open_cause(self, realm: str) -> str | None:
-        """The cause, while the company is away."""
-        return self._company(realm).away
+    def open_cause(self, realm: str) -> Cause | None:
+        """The cause, while the circuit is open."""
+        return self._circuit(realm).open_cause
 
     def try_probe(self, realm: str) -> bool:
-        """Whether it is time that a command finds out if the company is still away; the next has to wait again."""
-        company, now = self._company(realm), self.monotonic()
-        if now < company.next_probe_at:
+        """Whether it is time that a command tries whether the company answers; the next has to wait again."""
+        circuit, now = self._circuit(realm), self.monotonic()
+        if now < circuit.next_probe_at:
             return False
-        company.next_probe_at = now + PROBE_SECONDS
+        circuit.next_probe_at = now + PROBE_SECONDS
         return True
 
     def record_success(self, realm: str) -> None:
-        """QuickBooks said yes or no to something of this company."""
-        company = self._company(realm)
-        company.answered_at = self.monotonic()
-        if company.away is not None:
-            company.away, company.returned = None, company.away
+        """QuickBooks said yes or no to something of this company: the circuit closes."""
+        circuit = self._circuit(realm)
+        circuit.answered_at = self.monotonic()
+        if circuit.open_cause is not None:
+            circuit.open_cause, circuit.closed_cause = None, circuit.open_cause
 
-    def record_timeout(self, realm: str, cause: str, *, since: float) -> None:
-        """A command that began at `since` had no answer until its patience ended; the next one may try at once."""
-        company = self._company(realm)
-        if company.answered_at is None or company.answered_at <= since:
-            if company.away is None:
-                company.next_probe_at = self.monotonic()
-            company.away = cause
+    def record_timeout(self, realm: str, cause: Cause, *, since: float) -> None:
+        """A command that began at `since` had no answer until its retries ended; the next one may try at once."""
+        circuit = self._circuit(realm)
+        if circuit.answered_at is None or circuit.answered_at <= since:
+            if circuit.open_cause is None:
+                circuit.next_probe_at = self.monotonic()
+            circuit.open_cause = cause
 
-    def take_closed(self, realm: str) -> str | None:
-        """The cause that has gone, told once."""
-        company = self._company(realm)
-        cause, company.returned = company.returned, None
+    def take_closed(self, realm: str) -> Cause | None:
+        """The cause for which the circuit was open until now, given once."""
+        circuit = self._circuit(realm)
+        cause, circuit.closed_cause = circuit.closed_cause, None
         return cause
 
-    def _company(self, realm: str) -> _Company:
-        return self._companies.setdefault(realm, _Company())
+    def _circuit(self, realm: str) -> _Circuit:
+        return self._circuits.setdefault(realm, _Circuit())

@@ -6,36 +6,29 @@ from typing import Any
 from agents.clients.failures import MappingBroken, NotFound
 from models.document import Kind, is_ours
 from models.ledger import Attempt, LedgerEntry, move
-from models.quickbooks import ENTITY, RUN_SECONDS_MAX, quoted
+from models.quickbooks import ENTITY, quoted
 
 from .resolve import Resolved
 from .sink import Sink
 
 
-async def settle(
-    entry: LedgerEntry, resolved: Resolved | None, sink: Sink, over_at: float | None = None, *, wait: bool = True
-) -> LedgerEntry:
-    """Learn what became of an attempt without a result: the entry as the books have it, also put into the table.
+async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
+    """What became of the entry's attempt: the entry as the books have it, without the attempt, also put into the table.
 
-    A new document may still come until `over_at` (monotonic; None: as late as can be). It is looked up again then; or,
-    without `wait`, the answer is that it is not there yet, and the table keeps the attempt.
+    When a new document is not there, and may still come because it is not `conclusive_from` (monotonic seconds) yet,
+    the entry as it was. `resolved` is the document as it is wanted now, by whose total one that is found is known to be the same.
     """
     attempt = entry.attempt
     assert attempt is not None
-    if sink.batches is not None:
-        first = attempt.operation == "create" and entry.attempts == 1
-        await sink.batches.over(entry.realm, attempt.requestid, first=first)
+    first = attempt.operation == "create" and entry.attempts == 1
+    await sink.batches.over(entry.realm, attempt.requestid, first=first)
     if entry.qbo_id is not None and attempt.operation != "create":
         found = await fetched(entry, attempt.kind, sink)
     else:
-        over_at = sink.retry.monotonic() + RUN_SECONDS_MAX if over_at is None else over_at
+        conclusive = sink.retry.monotonic() >= conclusive_from
         found = await _by_identity(entry, attempt, sink)
-        remaining = over_at - sink.retry.monotonic()
-        if found is None and remaining > 0:
-            if not wait:
-                return move(entry, "attempting", attempt=None, content_hash=None)
-            await sink.retry.sleep(remaining)
-            found = await _by_identity(entry, attempt, sink)
+        if found is None and not conclusive:
+            return entry
     settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())
     if found is not None:
         # An update that may or may not have been applied is simply made again, with the SyncToken just read.
@@ -43,7 +36,7 @@ async def settle(
         settled = as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
         if is_voided(found):
             settled = move(settled, "voided", content_hash=None)
-    sink.tables.invoices[f"{entry.realm}/{entry.invoice_id}"] = settled
+    sink.tables.invoices[entry.key] = settled
     return settled
 
 
@@ -57,7 +50,7 @@ async def fetched(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] 
 
 
 async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
-    """Our document by its number, or by customer and date when the company does not keep our numbers (§1.8).
+    """Our document by its number, or by customer and date when the company does not keep our numbers (docs/vendors/quickbooks.md §1.8).
 
     A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
     """

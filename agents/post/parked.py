@@ -15,6 +15,7 @@ from models.commands import Command, PostInvoice
 from models.ledger import Waiting
 from models.policy import Policy
 from models.record import Address
+from models.subject import RowKey
 
 RESUMED_MAX = 500
 """As many go on at a time; when one of them succeeds, the next follow."""
@@ -36,20 +37,20 @@ class ParkedCommands:
 
     def park(self, realm: str, subject: str, waits_for: str, command: Address, now: datetime) -> None:
         if self._newest(realm, subject, command):
-            self.rows[f"{realm}/{subject}"] = Waiting(
+            self.rows[RowKey.of(realm, subject)] = Waiting(
                 realm=realm, subject=subject, waits_for=waits_for, command=command, tried_at=now
             )
 
     def unpark(self, realm: str, subject: str, command: Address) -> str | None:
         """What the subject waited for until now; None when it did not, or a later command of it still waits."""
-        row = self.rows.get(f"{realm}/{subject}")
+        row = self.rows.get(RowKey.of(realm, subject))
         if row is None or not self._newest(realm, subject, command):
             return None
-        del self.rows[f"{realm}/{subject}"]
+        del self.rows[RowKey.of(realm, subject)]
         return row.waits_for
 
     def _newest(self, realm: str, subject: str, command: Address) -> bool:
-        row = self.rows.get(f"{realm}/{subject}")
+        row = self.rows.get(RowKey.of(realm, subject))
         return row is None or row.command.partition != command.partition or row.command.offset <= command.offset
 
     def released_by(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
@@ -82,7 +83,7 @@ class ParkedCommands:
 
     def _sent(self, chosen: Sequence[Waiting], now: datetime) -> list[Address]:
         for row in chosen:
-            self.rows[f"{row.realm}/{row.subject}"] = row.replace(tried_at=now)
+            self.rows[RowKey.of(row.realm, row.subject)] = row.replace(tried_at=now)
         return [row.command for row in chosen]
 
 

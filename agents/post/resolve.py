@@ -8,6 +8,7 @@ from agents.clients.quickbooks import encode
 from models.commands import PostInvoice
 from models.document import Document
 from models.quickbooks import body_of
+from models.subject import RowKey, Subject
 
 from .customers import customer_ref
 from .items import item_ref
@@ -58,14 +59,14 @@ def stands_for(document: Document) -> tuple[str, ...]:
 
 def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
     for other in stands_for(document):
-        entry = sink.tables.invoices.get(f"{realm}/{other}")
+        entry = sink.tables.invoices.get(RowKey.of(realm, other))
         if entry is None or not (entry.in_books or entry.attempt is not None):
             continue
         kind = "it replaces" if other == document.replaces else "it consolidates"
         raise Parked(
             f"invoice {document.invoice_id} would bill twice: invoice {other}, which {kind}, stands in the books"
             + (f" as {entry.doc_number}" if entry.doc_number else ""),
-            waits_for=f"invoice/{other}",
+            waits_for=Subject.invoice(other),
             remedy=f"void invoice {other} in Metronome, and let metronome-qbo watch find that, or send its webhook; "
-            f"when {entry.doc_number or 'its document'} is void, this one goes on by itself",
+            f"when {entry.doc_number or 'its document'} is void, this one is posted by itself",
         )

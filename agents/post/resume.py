@@ -1,8 +1,9 @@
-"""What follows from an outcome for those who wait: the commands that are published again after it."""
+"""What follows from an outcome for those that are parked: the commands that are published again after it."""
 
 from models.commands import Command, PostInvoice, ResumeParked, SetCustomerMapping, SetItemMapping
 from models.outcomes import Outcome
 from models.record import Address
+from models.subject import MAPPING, QUICKBOOKS, Subject
 
 from .parked import again
 from .sink import Sink
@@ -12,8 +13,8 @@ SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "ma
 
 
 async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]:
-    """Enters the outcome into the waiting parked, and returns the commands that go on because of it, in order."""
-    chosen = _called(outcome, command, sink)
+    """Enters the outcome into the parked commands, and returns those to publish again because of it, in order."""
+    chosen = _released(outcome, command, sink)
     if (cause := sink.circuit_breaker.take_closed(outcome.realm)) is not None:
         chosen += sink.parked.released_by(outcome.realm, cause, sink.now())
     if not chosen:
@@ -22,7 +23,7 @@ async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]
     return again(await sink.read_commands(in_order), sink.policy_of(outcome.realm))
 
 
-def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
+def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
     parked, realm, subject, now = sink.parked, outcome.realm, outcome.subject, sink.now()
     if isinstance(command, ResumeParked):
         return (
@@ -31,15 +32,15 @@ def _called(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
             else parked.released_by(realm, command.waits_for, now)
         )
     if outcome.result in WAITS:
-        parked.park(realm, subject, outcome.waits_for or "quickbooks", outcome.command, now)
+        parked.park(realm, subject, outcome.waits_for or QUICKBOOKS, outcome.command, now)
         return []
     waited_for = parked.unpark(realm, subject, outcome.command)
     chosen = parked.released_by(realm, subject, now) if _brings(outcome, command) else []
     if isinstance(command, PostInvoice) and command.document.reverses is not None and outcome.result in SUCCEEDED:
-        chosen += parked.released_by(realm, f"invoice/{command.document.reverses}", now)
+        chosen += parked.released_by(realm, Subject.invoice(command.document.reverses), now)
     if isinstance(command, SetCustomerMapping | SetItemMapping):
         # It may be the one that QuickBooks found fault with, which it names by its own id, if at all.
-        chosen += parked.released_by(realm, "mapping", now)
+        chosen += parked.released_by(realm, MAPPING, now)
     if waited_for is not None and outcome.result in SUCCEEDED:
         chosen += parked.released_after_success(realm, waited_for, now)
     return chosen

@@ -9,8 +9,9 @@ from agents.clients.failures import OutcomeUnknown, Wait
 from agents.clients.retry import Retries
 from models.commands import PostInvoice
 from models.ledger import LedgerEntry, move
+from models.subject import Cause, RowKey
 
-from . import lookup
+from . import documents, lookup
 from .resolve import Resolved
 from .sink import Parked, Sink
 
@@ -21,7 +22,7 @@ def original_of(command: PostInvoice, sink: Sink) -> LedgerEntry:
     """The ledger entry of the invoice that the command's document takes back."""
     assert command.document.reverses is not None
     invoice_id = command.document.reverses
-    return sink.tables.invoices.get(f"{command.realm}/{invoice_id}") or LedgerEntry(
+    return sink.tables.invoices.get(RowKey.of(command.realm, invoice_id)) or LedgerEntry(
         realm=command.realm, invoice_id=invoice_id, state="commanded", facts=command.facts, changed_at=sink.now()
     )
 
@@ -31,18 +32,14 @@ async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tup
 
     Raises the failure that outlasted the attempts.
     """
-    key = f"{entry.realm}/{entry.invoice_id}"
-    while True:
+    entry = await documents.settle(entry, sink, retries)
+    while entry.in_books:
         try:
-            if entry.attempt is not None:
-                entry = await lookup.settle(entry, None, sink)
-            if not entry.in_books:
-                return entry, None
             found = await lookup.fetched(entry, entry.kind or "invoice", sink)
             return entry, None if found is None or lookup.is_voided(found) else found
         except (Wait, OutcomeUnknown) as failure:
             await retries.wait(failure)
-            entry = sink.tables.invoices.get(key, entry)
+    return entry, None
 
 
 def require_match(original: LedgerEntry, found: dict[str, Any], resolved: Resolved) -> None:
@@ -62,7 +59,7 @@ def require_match(original: LedgerEntry, found: dict[str, Any], resolved: Resolv
     if differing:
         raise Parked(
             f"{original.doc_number} in QuickBooks is not what would be taken back: another {', '.join(differing)}",
-            waits_for=f"document/{original.qbo_id}",
+            waits_for=Cause.document(original.qbo_id),
             remedy=f"take {original.doc_number} back by hand: {BY_HAND}",
         )
 
@@ -72,4 +69,4 @@ def close(command: PostInvoice, reason: str, sink: Sink) -> None:
     original = original_of(command, sink)
     if original.state != "voided" or original.attempt is not None:
         closed = move(original, "voided", attempt=None, reason=reason, waits_for=None, changed_at=sink.now())
-        sink.tables.invoices[f"{closed.realm}/{closed.invoice_id}"] = closed
+        sink.tables.invoices[closed.key] = closed

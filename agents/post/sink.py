@@ -11,7 +11,8 @@ from models.commands import Command
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import ErrorFacts
 from models.policy import Policy
-from models.record import Address, Moment
+from models.record import Address
+from models.subject import QUICKBOOKS, QUOTA, Cause
 
 from .batches import Batches
 from .circuit_breaker import CircuitBreaker
@@ -49,9 +50,9 @@ class Tables:
 
 @dataclass(frozen=True)
 class Sink:
-    """`recall` reads commands again from where they lie, in order, without those that cannot be read; never raises.
+    """`read_commands` reads commands again from where they lie, in order, without those that cannot be read; never raises.
 
-    With `batches` new documents travel together; without, each by itself. `trust_requestids`: a write whose answer
+    `batches` has new documents travel together, if the settings say so. `trust_requestids`: a write whose answer
     was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
     """
 
@@ -63,7 +64,7 @@ class Sink:
     policy_of: Callable[[str], Policy]
     retry: RetryPolicy
     now: Callable[[], datetime]
-    batches: Batches | None = None
+    batches: Batches
     trust_requestids: bool = True
 
     def retries(self, realm: str) -> Retries:
@@ -72,17 +73,17 @@ class Sink:
         if cause is None:
             return self.retry.start()
         if not self.circuit_breaker.try_probe(realm):
-            raise Parked(AWAY[cause], waits_for=cause, remedy=GOES_ON)
+            raise Parked(AWAY[cause], waits_for=cause, remedy=WHEN_QUICKBOOKS_ANSWERS)
         return self.retry.probe()
 
 
 AWAY = {
-    "quickbooks": "QuickBooks does not answer for this company",
-    "quota": "QuickBooks has answered 429 for longer than throttling lasts: a quota of the app or company is used up",
+    QUICKBOOKS: "QuickBooks does not answer for this company",
+    QUOTA: "QuickBooks has answered 429 for longer than throttling lasts: a quota of the app or company is used up",
 }
 """Why a whole company waits."""
 
-GOES_ON = "nothing to do here: it goes on by itself when QuickBooks answers again"
+WHEN_QUICKBOOKS_ANSWERS = "nothing to do here: it is tried again by itself when QuickBooks answers again"
 
 
 class Parked(Exception):
@@ -90,17 +91,9 @@ class Parked(Exception):
 
     def __init__(self, reason: str, *, waits_for: str, remedy: str, error: ErrorFacts | None = None) -> None:
         super().__init__(reason)
-        self.waits_for = waits_for
+        self.waits_for = Cause(waits_for)
         self.remedy = remedy
         self.error = error
-
-
-@dataclass(frozen=True)
-class Context:
-    """The command at hand: where it lies, and when its handling began."""
-
-    command: Address
-    started_at: Moment
 
 
 def requestid(realm: str, subject: str, operation: str, body: bytes, refusals: int = 0) -> str:

@@ -17,7 +17,7 @@ from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
-from agents.post import customers, documents, lookup, post
+from agents.post import customers, decision, documents, lookup, post
 from agents.translate import amounts, translate
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, move
@@ -179,8 +179,8 @@ def _by_float(self: Unit, amount: Decimal) -> Decimal:
 BUGS: tuple[Bug, ...] = (
     Bug("the attempt is not recorded", ((documents, "_record_attempt", _attempt_not_recorded),)),
     Bug("the attempt's record is not awaited", ((Worker, "record_attempt", _attempt_not_awaited),)),
-    Bug("a retry has another requestid", ((documents, "requestid", _other_requestid),)),
-    Bug("no look-up after a doubtful answer", ((documents, "settle", _no_look_up),)),
+    Bug("a retry has another requestid", ((decision, "requestid", _other_requestid),)),
+    Bug("no look-up after a doubtful answer", ((documents, "look_up", _no_look_up),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),

@@ -181,7 +181,7 @@ class Worker:
             policy_of=lambda realm: at.policy,
             retry=RetryPolicy(at.retry_seconds, 30, loop.time),
             now=self.now,
-            batches=self.gathering if at.batch_size else None,
+            batches=self.gathering,
             trust_requestids=at.trust_requestids,
         )
         self.enricher = Enricher(
