@@ -16,7 +16,6 @@ from agents.clients.failures import NotConnected, ReconnectNeeded
 from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
-from models.record import Record
 
 log = structlog.get_logger()
 
@@ -173,7 +172,7 @@ async def finished(work: Coroutine[Any, Any, T], seconds: float) -> T:
 
 async def connections_agent(
     change: ConnectionChanged, *, table: MutableMapping[str, ConnectionChanged]
-) -> Sequence[Record]:
+) -> Sequence[ResumeParked]:
     """Fold the connections topic into the table; a repeated or late fact changes nothing.
 
     Tokens that come from a person, not from our own refresh, which is in the table already, let go on what waited.

@@ -17,12 +17,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from models.record import Address, Record
+from models.commands import Command
+from models.events import ConnectionChanged, InvoiceEnriched
+from models.outcomes import Outcome
+from models.record import Address
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 Headers = dict[str, bytes]
+Published = InvoiceEnriched | ConnectionChanged | Command | Outcome
+"""What handlers may return."""
 
 ERROR_HEADER = "__connect.errors."
 STACKTRACE_CHARACTERS_MAX = 4_000
@@ -76,14 +81,14 @@ class TooManyDeadLetters(Exception):
 
 
 class Publish(Protocol):
-    async def __call__(self, records: Sequence[Record | DeadLetter]) -> None:
+    async def __call__(self, records: Sequence[Published | DeadLetter]) -> None:
         """Send them in order, and return when the broker has confirmed each.
 
         Raises InvalidRecord, and sends none, when one of them can never be sent; anything else is no record's fault.
         """
 
 
-Handler = Callable[[Delivered[T]], Awaitable[Sequence[Record]]]
+Handler = Callable[[Delivered[T]], Awaitable[Sequence[Published]]]
 
 
 class Delivery(Generic[T]):

@@ -13,7 +13,6 @@ from agents.clients.retry import RetryPolicy
 from models.events import ContractHierarchy, InvoiceEnriched
 from models.metronome import Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
-from models.record import Record
 
 from .delivery import Claims, Delivered, InvalidRecord
 
@@ -111,7 +110,7 @@ def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
     return Claims()
 
 
-async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[Record]:
+async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[InvoiceEnriched]:
     """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log).
 
     Waits, within its retry, while Metronome is away, throttles or refuses our token. Raises InvalidRecord for an

@@ -10,9 +10,8 @@ from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefu
 from agents.clients.retry import RetryPolicy
 from models.document import DEFAULT_ITEM
 from models.outcomes import Outcome
-from models.record import Record
 
-from .delivery import Claims, Delivered
+from .delivery import Claims, Delivered, Published
 
 log = structlog.get_logger()
 
@@ -37,7 +36,7 @@ def claims(outcome: Outcome) -> Claims:
     return Claims(establishes=frozenset({(outcome.realm, outcome.subject)}))
 
 
-async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Sequence[Record]:
+async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Sequence[Published]:
     """Sets one custom field for a newly found or created customer or item; repeating it changes nothing.
 
     Money does not wait for this: what Metronome will not take is logged with its remedy, and left.

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from .document import Kind
+from .events import ConnectionChanged
 from .outcomes import ErrorFacts, Result
 from .record import Address, Moment, Record, Value
 from .subject import Cause, RowKey, Subject
@@ -147,3 +148,15 @@ class Waiting(Record):
     waits_for: Cause
     command: Address
     tried_at: Moment
+
+
+TABLES: dict[str, type[Record] | type[str]] = {
+    "customers": CustomerMapping,
+    "items": ItemMapping,
+    "invoices": LedgerEntry,
+    "doc_numbers": str,
+    "waiting": Waiting,
+    "batches": Batch,
+    "connections": ConnectionChanged,
+}
+"""The tables by name, and what their rows are; `doc_numbers` holds the invoice id of each number, `realm/number`."""

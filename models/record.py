@@ -5,7 +5,7 @@ in most parsers. Readers accept older versions for ever, since the log is kept f
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -15,6 +15,9 @@ def _aware(moment: datetime) -> datetime:
         raise ValueError("a moment needs its time zone, such as 2026-11-02T00:00:00Z")
     return moment
 
+
+TopicRole = Literal["webhooks", "invoices", "commands", "outcomes", "connections", "deadletters"]
+"""What each of our topics is for; its name is a matter of the settings."""
 
 Moment = Annotated[datetime, AfterValidator(_aware)]
 

@@ -1,8 +1,11 @@
 """The names of our topics and tables, and the plan by which topics are created."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import get_args
 
+from models.ledger import TABLES
+from models.record import TopicRole
 from stream.kafka.admin import TopicSpec, create_by_asking, declare_topics
 
 from .settings import Settings
@@ -23,10 +26,10 @@ class TopicNames:
     deadletters: str
 
     def all(self) -> list[str]:
-        return [getattr(self, field.name) for field in fields(self)]
+        return list(self.by_role().values())
 
-
-TABLES = ("customers", "items", "invoices", "doc_numbers", "waiting", "batches", "connections")
+    def by_role(self) -> dict[TopicRole, str]:
+        return {role: getattr(self, role) for role in get_args(TopicRole)}
 
 
 def topic_names(settings: Settings) -> TopicNames:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
@@ -12,6 +13,7 @@ from agents.clients.quickbooks import AccessTokens, QuickBooksClient
 from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
 from agents.clients.transport import Transport
+from agents.enrich import Enricher, Remembered, Routes
 
 from .settings import Settings
 
@@ -31,6 +33,18 @@ def metronome_client(settings: Settings, transport: Transport) -> MetronomeClien
 def retry_policy(retry_seconds: float, backoff_max_seconds: float) -> RetryPolicy:
     """On this process's clock."""
     return RetryPolicy(retry_seconds, backoff_max_seconds, time.monotonic)
+
+
+def enricher(settings: Settings, metronome: MetronomeClient) -> Enricher:
+    ours, routing = settings.metronome, settings.routing
+    return Enricher(
+        metronome=metronome,
+        routes=Routes(routing.customer_field, routing.by_currency, routing.default_realm),
+        retry=retry_policy(ours.retry_seconds, ours.backoff_max_seconds),
+        customers=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
+        contracts=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
+        now=lambda: datetime.now(UTC),
+    )
 
 
 def quickbooks_client(settings: Settings, transport: Transport, tokens: AccessTokens) -> QuickBooksClient:

@@ -16,7 +16,7 @@ async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved
     """What became of the entry's attempt: the entry as the books have it, without the attempt, also put into the table.
 
     When a new document is not there, and may still come because it is not `conclusive_from` (monotonic seconds) yet,
-    the entry as it was. `resolved` is the document as it is wanted now, by whose total one that is found is known to be the same.
+    the entry as it was. `resolved` is the document as it is wanted now: one that is found with its total is the same.
     """
     attempt = entry.attempt
     assert attempt is not None
@@ -50,7 +50,8 @@ async def fetched(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] 
 
 
 async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
-    """Our document by its number, or by customer and date when the company does not keep our numbers (docs/vendors/quickbooks.md §1.8).
+    """Our document by its number, or by customer and date when the company does not keep our numbers
+    (docs/vendors/quickbooks.md §1.8).
 
     A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
     """

@@ -26,11 +26,9 @@ async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]
 def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
     parked, realm, subject, now = sink.parked, outcome.realm, outcome.subject, sink.now()
     if isinstance(command, ResumeParked):
-        return (
-            parked.due_for_probe(realm, now)
-            if command.waits_for is None
-            else parked.released_by(realm, command.waits_for, now)
-        )
+        if command.waits_for is not None:
+            return parked.released_by(realm, command.waits_for, now)
+        return parked.due_for_probe(realm, now) + sink.unsettled.take(realm)
     if outcome.result in WAITS:
         parked.park(realm, subject, outcome.waits_for or QUICKBOOKS, outcome.command, now)
         return []

@@ -17,6 +17,7 @@ from models.subject import QUICKBOOKS, QUOTA, Cause
 from .batches import Batches
 from .circuit_breaker import CircuitBreaker
 from .parked import ParkedCommands
+from .unsettled import UnsettledAttempts
 
 REQUESTID_CHARACTERS = 32
 """At most 50, and 36 within a batch (docs/vendors/quickbooks.md §3.2)."""
@@ -35,7 +36,7 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True)
-class Tables:
+class LedgerTables:
     """The sink's tables, by `realm/id`.
 
     `record_attempt` stores a ledger entry, and returns when the broker has confirmed it and the numbers claimed before.
@@ -50,15 +51,17 @@ class Tables:
 
 @dataclass(frozen=True)
 class Sink:
-    """`read_commands` reads commands again from where they lie, in order, without those that cannot be read; never raises.
+    """`read_commands` reads commands again from where they lie, in order, without those that cannot be read; it never
+    raises.
 
     `batches` has new documents travel together, if the settings say so. `trust_requestids`: a write whose answer
     was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
     """
 
     books: Books
-    tables: Tables
+    tables: LedgerTables
     parked: ParkedCommands
+    unsettled: UnsettledAttempts
     circuit_breaker: CircuitBreaker
     read_commands: Callable[[Sequence[Address]], Awaitable[list[Command]]]
     policy_of: Callable[[str], Policy]

@@ -5,15 +5,16 @@ has every change made so far, which is what makes an *attempted* mark durable be
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import faust
 from faust.types.tuples import FutureMessage
-from pydantic import BaseModel
+
+from agents.pipeline import Table
+from models.record import Record
 
 Row = TypeVar("Row")
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class ChangelogTable(faust.Table):  # type: ignore[misc]
@@ -30,7 +31,7 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
         return future
 
 
-class RecordTable(MutableMapping[str, Row], Generic[Row]):
+class FaustTable(Table[Row]):
     """A table of records by `realm/id`. Keys and values lie in Kafka as UTF-8 and JSON."""
 
     def __init__(self, table: ChangelogTable, encode: Callable[[Row], bytes], decode: Callable[[bytes], Row]) -> None:
@@ -58,21 +59,16 @@ class RecordTable(MutableMapping[str, Row], Generic[Row]):
     def __len__(self) -> int:
         return len(self._table)
 
+    def keys_containing(self, fragment: bytes) -> Iterator[str]:
+        return (key.decode() for key, value in self._table.items() if fragment in value)
+
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.encode() in self._table
 
 
-def record_table(app: faust.App, name: str, model: type[Model], *, partitions: int) -> RecordTable[Model]:
-    def encode(row: Model) -> bytes:
-        return row.model_dump_json(exclude_none=True).encode()
-
-    return RecordTable(_raw_table(app, name, partitions), encode, model.model_validate_json)
-
-
-def text_table(app: faust.App, name: str, *, partitions: int) -> RecordTable[str]:
-    return RecordTable(_raw_table(app, name, partitions), str.encode, bytes.decode)
-
-
-def _raw_table(app: faust.App, name: str, partitions: int) -> ChangelogTable:
+def table_of(app: faust.App, name: str, row: type[Record] | type[str], partitions: int) -> FaustTable[Any]:
+    """The table of that name, of records or of texts."""
     table: ChangelogTable = app.Table(name, partitions=partitions, key_type=bytes, value_type=bytes)
-    return table
+    if issubclass(row, str):
+        return FaustTable[str](table, str.encode, bytes.decode)
+    return FaustTable[Record](table, lambda record: record.encode(), row.model_validate_json)

@@ -21,12 +21,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.commands import COMMANDS, PostInvoice
 from models.document import Document
+from models.ledger import TABLES
 from models.record import Address
 from stream import formatting as words
 from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.log import RawRecord, ReadFailed, RecordMissing, TopicsMissing, read_one
 from stream.settings import Settings
-from stream.topics import TABLES, changelog, topic_names
+from stream.topics import changelog, topic_names
 from stream.web.history import Event
 from stream.web.index import Index, history_of
 from stream.web.masking import MASK, is_secret, masked_text, pretty

@@ -17,6 +17,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from pydantic import ValidationError
 
 from models.events import ConnectionChanged
+from models.ledger import TABLES
 from stream.formatting import iso_of_ms
 from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.log import (
@@ -29,7 +30,7 @@ from stream.kafka.log import (
     partitions_of,
 )
 from stream.settings import Settings
-from stream.topics import TABLES, changelog, topic_names
+from stream.topics import changelog, topic_names
 
 from .history import Role, dead_letter_of, event_of
 from .index import Batch, Index, Position, TableRow

@@ -17,6 +17,7 @@ from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
+from agents.pipeline import Pipeline
 from agents.post import customers, decision, documents, lookup, post
 from agents.translate import amounts, translate
 from models.events import ConnectionChanged
@@ -24,8 +25,7 @@ from models.ledger import LedgerEntry, move
 from models.money import EXACT, Unit
 
 from .log import Stored
-from .tables import Table
-from .worker import Worker
+from .tables import LoggedTable
 
 Swap = tuple[Any, str, Any]
 SEEDS_MAX = 300
@@ -55,8 +55,8 @@ async def _attempt_not_recorded(entry: LedgerEntry, attempt: Any, sink: Any) -> 
     return move(entry, "attempting", attempt=attempt, attempts=entry.attempts + 1, kind=attempt.kind)
 
 
-async def _attempt_not_awaited(self: Worker, key: str, entry: LedgerEntry) -> None:
-    self.invoices[key] = entry
+async def _attempt_not_awaited(self: Pipeline, key: str, entry: LedgerEntry) -> None:
+    self.tables.invoices[key] = entry
 
 
 def _other_requestid(*_: Any) -> str:
@@ -111,7 +111,7 @@ async def _lost_means_refused(self: QuickBooksClient, realm: str, entity: str, b
 
 async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
     outcomes = await _handled(delivered, sink=sink)
-    return [outcome for outcome in outcomes if outcome.result not in ("uncertain", "parked")]  # type: ignore[attr-defined]
+    return [each for each in outcomes if getattr(each, "result", None) not in ("uncertain", "parked")]
 
 
 _handled = post.post
@@ -138,12 +138,11 @@ async def _acknowledged_first(self: Delivery[Any], event: Event) -> None:
     await _started(self, event)
 
 
-async def _sent_and_forgotten(self: Worker, records: Sequence[Any]) -> None:
-    for record in records:
-        self._send(record)
+async def _sent_and_forgotten(self: Pipeline, records: Sequence[Any]) -> None:
+    await self._sent(records)
 
 
-async def _tables_not_awaited(self: Worker, records: Sequence[Any]) -> None:
+async def _tables_not_awaited(self: Pipeline, records: Sequence[Any]) -> None:
     await self.publish(records)
 
 
@@ -154,8 +153,9 @@ def _all_but_the_last(records: list[Stored]) -> list[Stored]:
 # Tokens
 
 
-async def _token_not_recorded(self: Worker, change: ConnectionChanged) -> None:
-    self.tokens._rows[change.realm] = change.model_dump_json(exclude_none=True).encode()
+async def _token_not_recorded(self: Pipeline, change: ConnectionChanged) -> None:
+    rows = self.tables.connections._rows  # type: ignore[attr-defined]
+    rows[change.realm] = change.model_dump_json(exclude_none=True).encode()
 
 
 async def _refreshed_by_all(self: Connections, realm: str) -> str:
@@ -178,7 +178,7 @@ def _by_float(self: Unit, amount: Decimal) -> Decimal:
 
 BUGS: tuple[Bug, ...] = (
     Bug("the attempt is not recorded", ((documents, "_record_attempt", _attempt_not_recorded),)),
-    Bug("the attempt's record is not awaited", ((Worker, "record_attempt", _attempt_not_awaited),)),
+    Bug("the attempt's record is not awaited", ((Pipeline, "record_attempt", _attempt_not_awaited),)),
     Bug("a retry has another requestid", ((decision, "requestid", _other_requestid),)),
     Bug("no look-up after a doubtful answer", ((documents, "look_up", _no_look_up),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
@@ -191,10 +191,10 @@ BUGS: tuple[Bug, ...] = (
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("requests are not paced", ((RateLimiter, "_wait", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
-    Bug("records are sent and not awaited", ((Worker, "publish", _sent_and_forgotten),)),
-    Bug("tables are not awaited", ((Worker, "publish_with_tables", _tables_not_awaited),)),
-    Bug("recovery misses the last records", ((Table, "recorded", staticmethod(_all_but_the_last)),)),
-    Bug("a refreshed token is not recorded", ((Worker, "record_connection", _token_not_recorded),)),
+    Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),
+    Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),
+    Bug("recovery misses the last records", ((LoggedTable, "recorded", staticmethod(_all_but_the_last)),)),
+    Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),
     Bug(
         "halves are rounded to even", ((translate, "round_half_up", _half_even), (amounts, "round_half_up", _half_even))

@@ -114,9 +114,9 @@ class Cluster:
                     member.leave()
             self.owner_changes.append(self._loop.time())
             if owners := [member for member in members if member.alive and member not in self._lost]:
-                self._give_out(owners)
+                await self._give_out(owners)
 
-    def _give_out(self, owners: list[Worker]) -> None:
+    async def _give_out(self, owners: list[Worker]) -> None:
         companies: list[list[int]] = [[] for _ in owners]
         webhooks: list[list[int]] = [[] for _ in owners]
         for partition in range(self._at.company_partitions):
@@ -125,4 +125,4 @@ class Cluster:
             webhooks[self._dice.randrange(len(owners))].append(partition)
         for owner, ours, notices in zip(owners, companies, webhooks, strict=True):
             self._at.note(owner.name, "owns", f"companies {ours}, webhooks {notices}")
-            owner.join(ours, notices)
+            await owner.join(ours, notices)

@@ -18,11 +18,12 @@ from models.commands import COMMANDS, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched
 from models.ledger import LedgerEntry
 from models.outcomes import Outcome
+from models.subject import Subject
 from stream.wiring import TokenCipher
 
 from .people import BY_HAND
 from .tables import TOMBSTONE, changelog
-from .worker import COMMANDS_TOPIC, CONNECTIONS, DEADLETTERS, INVOICES, OUTCOMES, WEBHOOKS
+from .worker import TOPICS
 from .world import World
 
 Count = Literal["duplicates", "lost", "cents off", "limits broken", "other"]
@@ -185,36 +186,38 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
 def _outcomes(world: World) -> Iterator[Broken]:
     """Each command has an outcome, and all outcomes of an invoice speak of one document."""
     told: dict[str, list[Outcome]] = defaultdict(list)
-    ids: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for _, stored in world.log.records(OUTCOMES):
+    ids: dict[tuple[str, Subject], set[str]] = defaultdict(set)
+    for _, stored in world.log.records(TOPICS["outcomes"]):
         outcome = Outcome.model_validate_json(stored.value)
         told[str(outcome.command)].append(outcome)
-        if outcome.qbo_id is not None and outcome.subject.startswith("invoice/"):
+        if outcome.qbo_id is not None and outcome.subject.kind == "invoice":
             ids[outcome.realm, outcome.subject].add(outcome.qbo_id)
-    for at, stored in world.log.records(COMMANDS_TOPIC):
+    for at, stored in world.log.records(TOPICS["commands"]):
         if not told[str(at)]:
             subject = subject_of(COMMANDS.validate_json(stored.value))
-            yield Broken("lost", "each command has an outcome", subject.partition("/")[2], f"{subject} {at} has none")
-    for (_, subject), named in ids.items():
+            yield Broken("lost", "each command has an outcome", subject.id, f"{subject} {at} has none")
+    for (_, about), named in ids.items():
         if len(named) > 1:
             says = f"documents {sorted(named)}"
-            yield Broken("other", "the outcomes of an invoice agree", subject.partition("/")[2], says)
+            yield Broken("other", "the outcomes of an invoice agree", about.id, says)
 
 
 def _events(world: World) -> Iterator[Broken]:
     """Each webhook became facts or a dead letter, all facts became commands, and no handler broke."""
-    facts = [(at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(INVOICES)]
+    facts = [
+        (at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(TOPICS["invoices"])
+    ]
     done = {str(enriched.webhook) for _, enriched in facts}
-    for _, stored in world.log.records(DEADLETTERS):
+    for _, stored in world.log.records(TOPICS["deadletters"]):
         said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
         done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
-        if said["topic"] != WEBHOOKS or said["exception.class.name"] not in OUTSIDE:
+        if said["topic"] != TOPICS["webhooks"] or said["exception.class.name"] not in OUTSIDE:
             found = f"{said['exception.class.name']}: {said['exception.message']}"
             yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
-    for at, stored in world.log.records(WEBHOOKS):
+    for at, stored in world.log.records(TOPICS["webhooks"]):
         if str(at) not in done:
             yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
-    decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(COMMANDS_TOPIC)}
+    decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(TOPICS["commands"])}
     for at, enriched in facts:
         if str(at) not in decided:
             yield Broken("lost", "all facts become commands", enriched.invoice_id, str(at))
@@ -239,7 +242,7 @@ def _connections(world: World) -> Iterator[Broken]:
     for seconds, worker in world.network.raced:
         yield Broken("other", "one refresh at a time", worker, f"two after {seconds:.3f} s")
     cipher = TokenCipher([world.installation.key])
-    for at, stored in world.log.records(CONNECTIONS):
+    for at, stored in world.log.records(TOPICS["connections"]):
         change = ConnectionChanged.model_validate_json(stored.value)
         if change.state == "reconnect needed" and not _was_lost(world, cipher.decrypt(change.refresh_token or "")):
             yield Broken("other", "no refresh token is lost by us", change.realm, str(at))

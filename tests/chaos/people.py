@@ -8,13 +8,13 @@ from typing import Any
 
 from agents.clients.oauth import Tokens
 from agents.connections import connected
-from agents.delivery import ERROR_HEADER
+from agents.delivery import ERROR_HEADER, Published
 from agents.enrich import RECEIVED_AT_HEADER
+from agents.pipeline import topic_of
 from models.commands import SetCustomerMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
-from models.record import Record
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
@@ -24,7 +24,7 @@ from simulators.quickbooks.oauth import Grant, OAuthServer
 from stream.wiring import TokenCipher
 
 from .log import partition_of
-from .worker import CONNECTIONS, DEADLETTERS, OUTCOMES, WEBHOOKS, Installation, topic_of
+from .worker import TOPICS, Installation
 
 UNFINISHED = ("parked", "uncertain")
 """What `stream/operations/redrive.py` does again."""
@@ -87,7 +87,7 @@ class People:
         body = finalized_notice(self._metronome.invoices[invoice_id], self._clock())
         partition = partition_of(invoice_id, self._at.webhook_partitions)
         received = {RECEIVED_AT_HEADER: datetime.fromtimestamp(self._clock(), UTC).isoformat().encode()}
-        self._at.log.append(WEBHOOKS, partition, invoice_id.encode(), body, received)
+        self._at.log.append(TOPICS["webhooks"], partition, invoice_id.encode(), body, received)
 
     def _ask(self, what: str, invoice_id: str) -> str:
         body = json.dumps({"id": invoice_id}).encode()
@@ -147,7 +147,7 @@ class People:
 
     def newest_outcomes(self) -> dict[tuple[str, str], Outcome]:
         newest: dict[tuple[str, str], Outcome] = {}
-        for _, stored in self._at.log.records(OUTCOMES):
+        for _, stored in self._at.log.records(TOPICS["outcomes"]):
             outcome = Outcome.model_validate_json(stored.value)
             standing = newest.get((outcome.realm, outcome.subject))
             if standing is None or outcome.command.offset >= standing.command.offset:
@@ -164,7 +164,7 @@ class People:
 
     def _connection(self, realm: str) -> ConnectionChanged | None:
         newest: ConnectionChanged | None = None
-        for _, stored in self._at.log.records(CONNECTIONS):
+        for _, stored in self._at.log.records(TOPICS["connections"]):
             change = ConnectionChanged.model_validate_json(stored.value)
             if change.realm == realm and (newest is None or change.changed_at >= newest.changed_at):
                 newest = change
@@ -187,14 +187,14 @@ class People:
 
     def _redrive_dead_letters(self) -> bool:
         """Each once, as `metronome-qbo redrive --dead-letters` does."""
-        done = self._at.log.committed.get((DEADLETTERS, 0), 0)
-        letters = self._at.log.partitions[DEADLETTERS, 0][done:]
+        done = self._at.log.committed.get((TOPICS["deadletters"], 0), 0)
+        letters = self._at.log.partitions[TOPICS["deadletters"], 0][done:]
         for letter in letters:
             topic = letter.headers[ERROR_HEADER + "topic"].decode()
             partition = int(letter.headers[ERROR_HEADER + "partition"])
             headers = {name: text for name, text in letter.headers.items() if not name.startswith(ERROR_HEADER)}
             self._at.log.append(topic, partition, letter.key, letter.value, headers)
-        self._at.log.committed[DEADLETTERS, 0] = done + len(letters)
+        self._at.log.committed[TOPICS["deadletters"], 0] = done + len(letters)
         return bool(letters)
 
     def _send_again(self) -> bool:
@@ -210,7 +210,6 @@ class People:
             self.announce(invoice_id)
         return bool(again)
 
-    def _publish(self, record: Record) -> None:
-        realm: str = record.realm  # type: ignore[attr-defined]
-        partition = self._at.company_partition(realm)
-        self._at.log.append(topic_of(record), partition, realm.encode(), record.encode())
+    def _publish(self, record: Published) -> None:
+        partition = self._at.company_partition(record.realm)
+        self._at.log.append(TOPICS[topic_of(record)], partition, record.realm.encode(), record.encode())

@@ -5,10 +5,12 @@ it.
 """
 
 import asyncio
-from collections.abc import Iterator, MutableMapping
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import TypeVar
 
 from pydantic import BaseModel
+
+from agents.pipeline import Table
 
 from .log import Log, Producer, Stored, partition_of
 
@@ -23,7 +25,7 @@ def changelog(name: str) -> str:
     return f"{name}-changelog"
 
 
-class Table(MutableMapping[str, Row], Generic[Row]):
+class LoggedTable(Table[Row]):
     """Rows by `realm/id`; a row lies in the partition of its realm, as its events do."""
 
     def __init__(self, name: str, model: type[Row], log: Log, producer: Producer, partitions: int) -> None:
@@ -53,6 +55,9 @@ class Table(MutableMapping[str, Row], Generic[Row]):
     async def confirmed(self) -> None:
         for confirmed in list(self._unconfirmed):
             await confirmed
+
+    def keys_containing(self, fragment: bytes) -> Iterator[str]:
+        return iter([key for key, value in self._rows.items() if fragment in value])
 
     def __getitem__(self, key: str) -> Row:
         return self._decoded(self._rows[key])

@@ -1,0 +1,324 @@
+"""The pipeline: which agent reads which topic, with what, and what is confirmed before it acknowledges.
+
+It knows no Faust. `stream/engine/app.py` attaches it to Kafka, the seeded simulation to a log in memory; both give it
+tables, a way to send, the clients and their clocks, and run the same agents.
+"""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, assert_never
+
+from models.commands import (
+    COMMANDS,
+    Command,
+    DeclineInvoice,
+    EnsureCustomer,
+    EnsureItem,
+    PostInvoice,
+    ResumeParked,
+    SetCustomerMapping,
+    SetItemMapping,
+    VoidInvoice,
+)
+from models.events import ConnectionChanged, InvoiceEnriched
+from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Waiting
+from models.outcomes import Outcome
+from models.policy import Policy
+from models.record import Address, TopicRole
+
+from . import enrich, write_back
+from .clients.quickbooks import AccessTokens, QuickBooksClient
+from .clients.retry import RetryPolicy
+from .connections import Cipher, Connections, OAuth, connections_agent
+from .delivery import Claims, DeadLetter, Delivered, Delivery, Headers, InvalidRecord, Publish, Published
+from .enrich import Enricher
+from .post import post
+from .post.batches import Batches
+from .post.circuit_breaker import CircuitBreaker
+from .post.parked import ParkedCommands
+from .post.sink import LedgerTables, Sink
+from .post.unsettled import UnsettledAttempts
+from .translate.translate import translate
+from .write_back import WriteBack
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+DRAIN_SECONDS = 20
+"""How long a rebalance waits for what is in flight; what takes longer is repeated by the next owner."""
+
+RESTS_PER_PROBE = 5
+"""A parked command rests after a try for this part of the time between two probes."""
+
+RECORD_OVERHEAD_BYTES = 65_536
+"""Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
+
+
+class Table(MutableMapping[str, Row], Generic[Row]):
+    """Rows by `realm/…` (`models.subject.RowKey`). A change is queued for the table's changelog."""
+
+    @abstractmethod
+    async def confirmed(self) -> None:
+        """Returns when the broker has confirmed every change made before; raises what a send raised."""
+
+    @abstractmethod
+    def keys_containing(self, fragment: bytes) -> Iterator[str]:
+        """The keys of the rows whose JSON holds these bytes; the others are not decoded."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables; their names are those of the changelogs (`models.ledger.TABLES`)."""
+
+    customers: Table[CustomerMapping]
+    items: Table[ItemMapping]
+    invoices: Table[LedgerEntry]
+    doc_numbers: Table[str]
+    waiting: Table[Waiting]
+    batches: Table[Batch]
+    connections: Table[ConnectionChanged]
+
+    def all(self) -> tuple[Table[Any], ...]:
+        return (
+            self.customers,
+            self.items,
+            self.invoices,
+            self.doc_numbers,
+            self.waiting,
+            self.batches,
+            self.connections,
+        )
+
+
+class Send(Protocol):
+    async def __call__(
+        self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
+    ) -> Awaitable[object]:
+        """Queue a record for the topic of that role; what it returns is done when the broker has confirmed it."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the pipeline speaks through. `read_commands` reads commands again from where they lie; it never raises."""
+
+    send: Send
+    enricher: Enricher
+    write_back: WriteBack
+    oauth: OAuth
+    cipher: Cipher
+    quickbooks: Callable[[AccessTokens], QuickBooksClient]
+    read_commands: Callable[[Sequence[Address]], Awaitable[list[Command]]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the settings of these names say (docs/settings.md)."""
+
+    policy_of: Callable[[str], Policy]
+    retry: RetryPolicy
+    in_flight_max: int
+    dead_letters_in_a_row_max: int
+    message_bytes_max: int
+    batch_size: int
+    batch_wait_seconds: float
+    trust_requestids: bool
+    parked_probe_seconds: float
+    refresh_before_seconds: float
+    hard_expiry_warning_days: float
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One agent: its name, what it reads, and the delivery that handles it."""
+
+    name: str
+    reads: TopicRole
+    delivery: Delivery[Any]
+
+
+class Pipeline:
+    """The agents, and what happens around them. `clock` gives epoch seconds, `monotonic` seconds that never go back."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        ports: Ports,
+        options: Options,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.tables = tables
+        self._ports = ports
+        self._options = options
+        self._unsettled = UnsettledAttempts(tables.invoices, tables.waiting)
+
+        def now() -> datetime:
+            return datetime.fromtimestamp(clock(), UTC)
+
+        self.connections = Connections(
+            tables.connections,
+            ports.oauth,
+            ports.cipher,
+            self.record_connection,
+            clock,
+            options.refresh_before_seconds,
+            hard_expiry_warning_days=options.hard_expiry_warning_days,
+        )
+        books = ports.quickbooks(self.connections)
+        self.batches = Batches(
+            books,
+            tables.batches,
+            self.record_batch,
+            size_max=options.batch_size,
+            wait_seconds=options.batch_wait_seconds,
+            now=now,
+        )
+        self.sink = Sink(
+            books=books,
+            tables=LedgerTables(
+                tables.customers, tables.items, tables.invoices, tables.doc_numbers, self.record_attempt
+            ),
+            parked=ParkedCommands(tables.waiting, timedelta(seconds=options.parked_probe_seconds / RESTS_PER_PROBE)),
+            unsettled=self._unsettled,
+            circuit_breaker=CircuitBreaker(monotonic),
+            read_commands=ports.read_commands,
+            policy_of=options.policy_of,
+            retry=options.retry,
+            now=now,
+            batches=self.batches,
+            trust_requestids=options.trust_requestids,
+        )
+        self.agents = self._agents()
+
+    def _agents(self) -> tuple[Agent, ...]:
+        agent, confirm_tables = self._agent, self.publish_with_tables
+        enriched = partial(enrich.enrich, enricher=self._ports.enricher)
+        posted = partial(post.post, sink=self.sink)
+        written = partial(write_back.write_back, into=self._ports.write_back)
+        invoices, outcomes = InvoiceEnriched.model_validate_json, Outcome.model_validate_json
+        connections = ConnectionChanged.model_validate_json
+        return (
+            agent("enrich", "webhooks", enrich.read_webhook, enriched, enrich.claims, self.publish),
+            agent("translate", "invoices", invoices, self._translate, _claim_of("invoice_id"), self.publish),
+            agent("post", "commands", COMMANDS.validate_json, posted, post.claims, confirm_tables),
+            agent("write-back", "outcomes", outcomes, written, write_back.claims, self.publish),
+            agent("connections", "connections", connections, self._connect, _claim_of("realm"), confirm_tables),
+        )
+
+    def _agent(
+        self,
+        name: str,
+        reads: TopicRole,
+        decode: Callable[[bytes], T],
+        handle: Callable[[Delivered[T]], Awaitable[Sequence[Published]]],
+        claims: Callable[[T], Claims],
+        publish: Publish,
+    ) -> Agent:
+        delivery = Delivery(
+            name,
+            decode=decode,
+            handle=handle,
+            claims=claims,
+            publish=publish,
+            in_flight_max=self._options.in_flight_max,
+            dead_letters_in_a_row_max=self._options.dead_letters_in_a_row_max,
+        )
+        return Agent(name, reads, delivery)
+
+    async def _translate(self, facts: Delivered[InvoiceEnriched]) -> Sequence[Published]:
+        return translate(facts.record, facts.at, policy=self._options.policy_of(facts.record.realm))
+
+    async def _connect(self, change: Delivered[ConnectionChanged]) -> Sequence[Published]:
+        return await connections_agent(change.record, table=self.tables.connections)
+
+    # What is durable before anything relies on it
+
+    async def record_attempt(self, key: str, entry: LedgerEntry) -> None:
+        self.tables.invoices[key] = entry
+        await self.tables.invoices.confirmed()
+        await self.tables.doc_numbers.confirmed()
+
+    async def record_batch(self, key: str, batch: Batch) -> None:
+        self.tables.batches[key] = batch
+        await self.tables.batches.confirmed()
+
+    async def record_connection(self, change: ConnectionChanged) -> None:
+        # The topic first: `connect` must know of it, or what a person connects may seem older than the table.
+        await self.publish([change])
+        self.tables.connections[change.realm] = change
+        await self.tables.connections.confirmed()
+
+    async def publish_with_tables(self, records: Sequence[Published | DeadLetter]) -> None:
+        """An acknowledged command must never be ahead of the tables that it changed."""
+        await self.publish(records)
+        for table in self.tables.all():
+            await table.confirmed()
+
+    async def publish(self, records: Sequence[Published | DeadLetter]) -> None:
+        """Send the records in order; returns when the broker has confirmed each. Raises InvalidRecord, and sends none,
+        when one is too large for Kafka."""
+        for confirmation in await self._sent(records):
+            await confirmation
+
+    async def _sent(self, records: Sequence[Published | DeadLetter]) -> list[Awaitable[object]]:
+        addressed = [_addressed(record) for record in records]
+        limit = self._options.message_bytes_max
+        for role, _, value, _ in addressed:
+            if len(value or b"") > limit - RECORD_OVERHEAD_BYTES:
+                raise InvalidRecord(
+                    f"what follows from it for the topic of {role} has {len(value or b''):,} bytes; no record may be "
+                    f"larger than kafka.message_bytes_max, {limit:,}: set it higher, then redrive"
+                )
+        return [await self._ports.send(*each) for each in addressed]
+
+    # What happens around the agents
+
+    async def recovered(self) -> None:
+        """The tables are as their changelogs say: what somebody left unsettled in them is found."""
+        await self._unsettled.find()
+
+    async def probe(self) -> None:
+        """To be called every `parked_probe_seconds`: one parked command of each cause finds out whether the cause is
+        gone, since most go without a word; and what was left unsettled is looked up."""
+        realms = {row.realm for row in self.tables.waiting.values()} | self._unsettled.realms
+        await self.publish([ResumeParked(realm=realm) for realm in sorted(realms)])
+
+    async def revoke(self) -> None:
+        """Before partitions go to another worker: let what is in flight reach its end, within a bound."""
+        for agent in self.agents:
+            await agent.delivery.drain(DRAIN_SECONDS)
+        self.batches.on_revoked()
+
+
+def topic_of(record: Published | DeadLetter) -> TopicRole:
+    """Where a record goes."""
+    match record:
+        case InvoiceEnriched():
+            return "invoices"
+        case Outcome():
+            return "outcomes"
+        case ConnectionChanged():
+            return "connections"
+        case DeadLetter():
+            return "deadletters"
+        case EnsureCustomer() | EnsureItem() | SetCustomerMapping() | SetItemMapping():
+            return "commands"
+        case PostInvoice() | VoidInvoice() | DeclineInvoice() | ResumeParked():
+            return "commands"
+        case _:
+            assert_never(record)
+
+
+def _addressed(record: Published | DeadLetter) -> tuple[TopicRole, bytes | None, bytes | None, Headers | None]:
+    """Topic, key, value and headers."""
+    if isinstance(record, DeadLetter):
+        return topic_of(record), record.key, record.value, record.headers
+    return topic_of(record), record.realm.encode(), record.encode(), None
+
+
+def _claim_of(field: str) -> Callable[[Any], Claims]:
+    return lambda record: Claims(establishes=frozenset({getattr(record, field)}))
