@@ -19,6 +19,7 @@ from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import Pipeline
 from agents.post import customers, decision, documents, lookup, post
+from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, translate
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, move
@@ -69,6 +70,10 @@ async def _no_look_up(entry: LedgerEntry, *_: Any, **__: Any) -> LedgerEntry:
 
 
 # The books
+
+
+async def _nothing_is_found(self: UnsettledAttempts) -> None:
+    return None
 
 
 def _any_document_is_ours(found: dict[str, Any], invoice_id: str) -> bool:
@@ -181,6 +186,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("the attempt's record is not awaited", ((Pipeline, "record_attempt", _attempt_not_awaited),)),
     Bug("a retry has another requestid", ((decision, "requestid", _other_requestid),)),
     Bug("no look-up after a doubtful answer", ((documents, "look_up", _no_look_up),)),
+    Bug("attempts of nobody's are not looked up", ((UnsettledAttempts, "find", _nothing_is_found),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),

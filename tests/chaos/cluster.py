@@ -67,6 +67,11 @@ class Cluster:
         self._after(self._dice.uniform(1.0, NOTICED_SECONDS_MAX), lambda: None)
         self._after(self._dice.uniform(*RESTART_SECONDS), lambda: self._new_life(slot))
 
+    def lose_by_name(self, name: str) -> None:
+        for slot, worker in enumerate(self.members):
+            if worker is not None and worker.name == name:
+                self.lose(slot)
+
     def lose(self, slot: int) -> None:
         """The group gives a live worker up: another one has its partitions while it goes on with what it had begun."""
         worker = self.members[slot]

@@ -235,6 +235,8 @@ def _limits(world: World) -> Iterator[Broken]:
 def _requestids(world: World) -> Iterator[Broken]:
     for seconds, realm in world.network.renamed:
         yield Broken("other", "a repeated write keeps its requestid", realm, f"not after {seconds:.3f} s")
+    for seconds, document in world.network.overlapping:
+        yield Broken("other", "one write of a document at a time", document, f"two after {seconds:.3f} s")
 
 
 def _connections(world: World) -> Iterator[Broken]:

@@ -18,6 +18,7 @@ from .network import FAIR, FAULTS, Network, Weather
 SECONDS_MIN, SECONDS_MAX = 120.0, 1500.0
 STEPS_MAX = 400
 CLOCK_JUMP_SECONDS_MAX = 600.0
+CUT_OFF_SECONDS_MAX = 12.0
 REQUESTID_MEMORIES = {"on": 86_400.0, "short": 60.0, "off": 0.0}
 
 
@@ -110,6 +111,7 @@ class Nemesis:
             *[self._cluster.rebalance_soon] * plan.rebalances,
             *[self._jump] * plan.clock_jumps,
             *[self._lose_a_member] * plan.lost_members,
+            *[self._cut_off_a_member] * plan.lost_members,
         ]
         timed = sorted((dice.uniform(0.0, plan.seconds * dice.choice((0.1, 1.0))), n) for n in range(len(acts)))
         self._network.weather = plan.weather
@@ -125,8 +127,26 @@ class Nemesis:
     def _lose_a_member(self) -> None:
         self._cluster.lose(self._dice.randrange(WORKERS))
 
+    def _cut_off_a_member(self) -> None:
+        """The worker that writes a document next is cut off from everybody: its group gives it up, and when the network
+        is back it tries again beside its successor. It may be killed while it does."""
+
+        def leaves(worker: str) -> None:
+            self._network.writes = lambda worker: None
+            self._network.cut_off(worker, self._dice.uniform(0.5, CUT_OFF_SECONDS_MAX))
+            self._cluster.lose_by_name(worker)
+            if self._dice.random() < 0.5:
+                self._network.writes = lambda other: self._kill_it(worker, other)
+
+        self._network.writes = leaves
+
     def _kill_at_some_step(self) -> None:
         self._loop.after_steps(self._dice.randint(1, STEPS_MAX), self._kill)
+
+    def _kill_it(self, worker: str, writes: str) -> None:
+        if writes == worker:
+            self._network.writes = lambda worker: None
+            self._cluster.kill_by_name(worker)
 
     def _kill_at_a_write(self) -> None:
         """Whoever writes a document next is killed before or after its answer comes, and what it told is on its way."""

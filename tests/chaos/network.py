@@ -105,6 +105,9 @@ class Network:
         """When which worker had an answer to which refresh token."""
         self.renamed: list[tuple[float, str]] = []
         """Writes of a document that were sent again under another requestid, with no definite answer in between."""
+        self.overlapping: list[tuple[float, str]] = []
+        """Writes of a document that left while the same worker had another write of it under way."""
+        self._writing: Counter[tuple[str, tuple[str, bytes]]] = Counter()
         self._requestids: defaultdict[tuple[str, bytes], dict[tuple[str, bytes], str]] = defaultdict(dict)
         self.writes: Callable[[str], None] = lambda worker: None
         """Told of each write of a document as it leaves."""
@@ -117,10 +120,15 @@ class Network:
         self._refused: dict[tuple[str, str], http.Answer] = {}
         self._carried_out: set[tuple[str, str]] = set()
         self._closed_until: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self._cut_off_until: defaultdict[str, float] = defaultdict(float)
         self._refreshing: Counter[tuple[str, str]] = Counter()
 
     def of(self, worker: str, is_alive: Callable[[], bool]) -> "WorkersNetwork":
         return WorkersNetwork(self, worker, is_alive)
+
+    def cut_off(self, worker: str, seconds: float) -> None:
+        """Nothing that the worker sends arrives for so long."""
+        self._cut_off_until[worker] = self._loop.time() + seconds
 
     async def call(
         self, worker: str, is_alive: Callable[[], bool], request: http.Request, to: str, timeout_seconds: float
@@ -131,12 +139,17 @@ class Network:
         refresh = (worker, _refresh_token_of(request)) if to == "token" else None
         self._watch(worker, realm, refresh)
         document, written = _document_of(request), (request.query.get("operation", ""), request.body)
-        if request.path.endswith(("/invoice", "/creditmemo")):
+        writes_document = request.path.endswith(("/invoice", "/creditmemo"))
+        if writes_document:
+            self._writing[worker, document] += 1
+            if self._writing[worker, document] > 1:
+                self.overlapping.append((self._loop.time(), document[1].decode()))
             requestid = request.query.get("requestid", "")
-            self.writes(worker)
+            if self._loop.time() >= self._cut_off_until[worker]:
+                self.writes(worker)
             if self._requestids[document].setdefault(written, requestid) != requestid:
                 self.renamed.append((self._loop.time(), realm))
-        fault = self._fault(to, request)
+        fault = "not sent" if self._loop.time() < self._cut_off_until[worker] else self._fault(to, request)
         self._note(worker, to, request.method, _shown_path(request), fault or "", request.body)
         try:
             answer = await self._carried(to, request, fault, timeout_seconds)
@@ -149,6 +162,8 @@ class Network:
         finally:
             if refresh is not None:
                 self._refreshing[refresh] -= 1
+            if writes_document:
+                self._writing[worker, document] -= 1
         if not is_alive():
             self._token_answer_lost(to, request)
             await for_ever()
