@@ -76,7 +76,11 @@ class InvalidRecord(ValueError):
     """The record cannot be handled and never will be as it is; the message names the field and the remedy."""
 
 
-class TooManyDeadLetters(Exception):
+class StopWorker(Exception):
+    """The worker must end, and begin anew from what is recorded; it is no record's fault. The message says why."""
+
+
+class TooManyDeadLetters(StopWorker):
     """Every record fails: we or the whole topic are broken, so stop rather than pour it into dead letters."""
 
 
@@ -201,6 +205,8 @@ class Delivery(Generic[T]):
             stage = "TASK_PUT"
             try:
                 records = await self._handle(Delivered(record, event.at, event.headers, event.timestamp))
+            except StopWorker:
+                raise
             except Exception as error:
                 why = error
             else:

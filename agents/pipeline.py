@@ -4,8 +4,10 @@ It knows no Faust. `stream/engine/app.py` attaches it to Kafka, the seeded simul
 tables, a way to send, the clients and their clocks, and run the same agents.
 """
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,7 +35,17 @@ from . import enrich, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
 from .connections import Cipher, Connections, OAuth, connections_agent
-from .delivery import Claims, DeadLetter, Delivered, Delivery, Headers, InvalidRecord, Publish, Published
+from .delivery import (
+    Claims,
+    DeadLetter,
+    Delivered,
+    Delivery,
+    Headers,
+    InvalidRecord,
+    Publish,
+    Published,
+    StopWorker,
+)
 from .enrich import Enricher
 from .post import post
 from .post.batches import Batches
@@ -50,6 +62,9 @@ Row = TypeVar("Row")
 DRAIN_SECONDS = 20
 """How long a rebalance waits for what is in flight; what takes longer is repeated by the next owner."""
 
+CONFIRM_SECONDS_MAX = 30
+"""How long a rebalance waits for the broker to confirm what was written to the changelogs."""
+
 RESTS_PER_PROBE = 5
 """A parked command rests after a try for this part of the time between two probes."""
 
@@ -57,12 +72,56 @@ RECORD_OVERHEAD_BYTES = 65_536
 """Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
 
 
+class Fenced(StopWorker):
+    """Somebody else has written to a changelog of ours: the group gave our partition to another worker, or a worker
+    that was given up still works on it. Whoever notices ends before its next write leaves, and reads what was written.
+    """
+
+
+class ChangelogFence:
+    """Knows by the offsets of our records in a table's changelog, which are consecutive, if anybody else writes there.
+
+    A worker that was paused past its session, or cut off, does not know that another has its partitions: nothing in
+    Kafka keeps it from writing on.
+    """
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._next: dict[int, int] = {}
+        self._fenced: Fenced | None = None
+
+    def recovered(self, next_offsets: Mapping[int, int]) -> None:
+        """The changelog was read: of each partition, the offset that the next record will have."""
+        self._next = dict(next_offsets)
+
+    def expect(self, partition: int) -> int | None:
+        """The offset of the record that is sent now, if nobody else writes there; None where that is not known."""
+        expected = self._next.get(partition)
+        if expected is not None:
+            self._next[partition] = expected + 1
+        return expected
+
+    def acknowledged(self, partition: int, expected: int | None, offset: int) -> None:
+        """The broker has put the record at `offset`; a negative one is unknown."""
+        if expected is not None and offset >= 0 and offset != expected:
+            self._fenced = Fenced(
+                f"the changelog of table {self._table}, partition {partition}, has records of another worker (ours is "
+                f"at offset {offset} instead of {expected}): this worker ends, to read them when it starts"
+            )
+
+    def check(self) -> None:
+        """Raises Fenced from the moment on at which a foreign record was noticed."""
+        if self._fenced is not None:
+            raise self._fenced
+
+
 class Table(MutableMapping[str, Row], Generic[Row]):
     """Rows by `realm/…` (`models.subject.RowKey`). A change is queued for the table's changelog."""
 
     @abstractmethod
     async def confirmed(self) -> None:
-        """Returns when the broker has confirmed every change made before; raises what a send raised."""
+        """Returns when the broker has confirmed every change made before. Raises StopWorker when it will not, and
+        Fenced when somebody else writes to the changelog."""
 
     @abstractmethod
     def keys_containing(self, fragment: bytes) -> Iterator[str]:
@@ -288,10 +347,15 @@ class Pipeline:
         await self.publish([ResumeParked(realm=realm) for realm in sorted(realms)])
 
     async def revoke(self) -> None:
-        """Before partitions go to another worker: let what is in flight reach its end, within a bound."""
+        """Before partitions go to another worker: let what is in flight reach its end, within a bound; and what was
+        begun and given up reach the changelogs, so that the next owner reads it."""
         for agent in self.agents:
             await agent.delivery.drain(DRAIN_SECONDS)
         self.batches.on_revoked()
+        with suppress(StopWorker, TimeoutError):
+            async with asyncio.timeout(CONFIRM_SECONDS_MAX):
+                for table in self.tables.all():
+                    await table.confirmed()
 
 
 def topic_of(record: Published | DeadLetter) -> TopicRole:

@@ -6,29 +6,50 @@ has every change made so far, which is what makes an *attempted* mark durable be
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import faust
 from faust.types.tuples import FutureMessage
 
-from agents.pipeline import Table
+from agents.delivery import StopWorker
+from agents.pipeline import ChangelogFence, Table
 from models.record import Record
 
 Row = TypeVar("Row")
 
 
 class ChangelogTable(faust.Table):  # type: ignore[misc]
-    """A table that remembers which of its changes the broker has not confirmed yet."""
+    """A table that remembers which of its changes the broker has not confirmed yet, and where the others lie."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unconfirmed: set[FutureMessage] = set()
+        self.fence = ChangelogFence(self.name)
+        self.failure: BaseException | None = None
+        self.on_recover(self._recovered)
 
-    def send_changelog(self, *args: Any, **kwargs: Any) -> FutureMessage:
-        future = super().send_changelog(*args, **kwargs)
+    def send_changelog(self, partition: int, *args: Any, **kwargs: Any) -> FutureMessage:
+        expected = self.fence.expect(partition)
+        future = super().send_changelog(partition, *args, **kwargs)
         self.unconfirmed.add(future)
-        future.add_done_callback(self.unconfirmed.discard)
+        future.add_done_callback(partial(self._acknowledged, expected))
         return future
+
+    def _acknowledged(self, expected: int | None, future: FutureMessage) -> None:
+        self.unconfirmed.discard(future)
+        if future.cancelled():
+            return
+        if (error := future.exception()) is not None:
+            self.failure = self.failure or error
+        else:
+            written = future.result()
+            self.fence.acknowledged(written.partition, expected, written.offset)
+
+    async def _recovered(self) -> None:
+        recovery = self.app.tables.recovery
+        changelogs = recovery.actives_for_table[self]
+        self.fence.recovered({tp.partition: recovery.active_highwaters[tp] + 1 for tp in changelogs})
 
 
 class FaustTable(Table[Row]):
@@ -40,9 +61,11 @@ class FaustTable(Table[Row]):
         self._decode = decode
 
     async def confirmed(self) -> None:
-        """Returns when the broker has confirmed every change made before; raises what a send raised."""
         if self._table.unconfirmed:
-            await asyncio.gather(*self._table.unconfirmed)
+            await asyncio.wait(self._table.unconfirmed)
+        if self._table.failure is not None:
+            raise StopWorker(f"a change of table {self._table.name} was not confirmed") from self._table.failure
+        self._table.fence.check()
 
     def __getitem__(self, key: str) -> Row:
         return self._decode(self._table[key.encode()])

@@ -17,7 +17,7 @@ from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
-from agents.pipeline import Pipeline
+from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, lookup, post
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, translate
@@ -73,6 +73,10 @@ async def _no_look_up(entry: LedgerEntry, *_: Any, **__: Any) -> LedgerEntry:
 
 
 async def _nothing_is_found(self: UnsettledAttempts) -> None:
+    return None
+
+
+def _foreign_records_do_not_matter(self: ChangelogFence) -> None:
     return None
 
 
@@ -187,6 +191,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a retry has another requestid", ((decision, "requestid", _other_requestid),)),
     Bug("no look-up after a doubtful answer", ((documents, "look_up", _no_look_up),)),
     Bug("attempts of nobody's are not looked up", ((UnsettledAttempts, "find", _nothing_is_found),)),
+    Bug("changelogs are not fenced", ((ChangelogFence, "check", _foreign_records_do_not_matter),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),

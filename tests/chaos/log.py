@@ -23,6 +23,8 @@ SLOW_SECONDS_MAX = 5.0
 """As long as a partition may be without a leader."""
 FETCH_SECONDS_MAX = 0.02
 COMMIT_SECONDS = 1.0
+CHANGELOG = "-changelog"
+"""Topics of tables: written by idempotent producers, whose batches land once."""
 
 Place = tuple[str, int]
 
@@ -89,7 +91,7 @@ class Log:
 
 @dataclass
 class _Queue:
-    waiting: list[tuple[bytes | None, bytes, dict[str, bytes], "asyncio.Future[None]"]] = field(default_factory=list)
+    waiting: list[tuple[bytes | None, bytes, dict[str, bytes], "asyncio.Future[int]"]] = field(default_factory=list)
     busy: bool = False
 
 
@@ -106,9 +108,9 @@ class Producer:
 
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes, headers: dict[str, bytes] | None = None
-    ) -> "asyncio.Future[None]":
-        """Queues a record; the future is done when the broker has confirmed it."""
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ) -> "asyncio.Future[int]":
+        """Queues a record; the future gives its offset when the broker has confirmed it."""
+        confirmed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if not self._dead:
             queue = self._queues[topic, partition]
             queue.waiting.append((key, value, headers or {}, confirmed))
@@ -138,20 +140,19 @@ class Producer:
             return
         queue = self._queues[topic, partition]
         batch, queue.waiting = queue.waiting, []
-        times = 2 if self._dice.random() < self._repeats else 1
+        times = 2 if self._dice.random() < self._repeats and not topic.endswith(CHANGELOG) else 1
         for _ in range(times):
-            for key, value, headers, _confirmed in batch:
-                self._log.append(topic, partition, key, value, headers)
-        confirm = [confirmed for *_, confirmed in batch]
+            offsets = [self._log.append(topic, partition, key, value, headers) for key, value, headers, _ in batch]
+        confirm = [(confirmed, offset) for (*_, confirmed), offset in zip(batch, offsets, strict=True)]
         delay = self._dice.uniform(0, CONFIRM_SECONDS_MAX)
         asyncio.get_running_loop().call_later(delay, self._confirm, topic, partition, confirm)
 
-    def _confirm(self, topic: str, partition: int, batch: "list[asyncio.Future[None]]") -> None:
+    def _confirm(self, topic: str, partition: int, batch: "list[tuple[asyncio.Future[int], int]]") -> None:
         if self._dead:
             return
-        for confirmed in batch:
+        for confirmed, offset in batch:
             if not confirmed.done():
-                confirmed.set_result(None)
+                confirmed.set_result(offset)
         queue = self._queues[topic, partition]
         if queue.waiting:
             self._flush_soon(topic, partition)

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from agents.pipeline import Table
+from agents.pipeline import ChangelogFence, Table
 
-from .log import Log, Producer, Stored, partition_of
+from .log import CHANGELOG, Log, Producer, Stored, partition_of
 
 Row = TypeVar("Row", bound=BaseModel | str)
 
@@ -22,7 +22,7 @@ TOMBSTONE = b""
 
 
 def changelog(name: str) -> str:
-    return f"{name}-changelog"
+    return name + CHANGELOG
 
 
 class LoggedTable(Table[Row]):
@@ -35,7 +35,8 @@ class LoggedTable(Table[Row]):
         self._producer = producer
         self._partitions = partitions
         self._rows: dict[str, bytes] = {}
-        self._unconfirmed: dict[asyncio.Future[None], None] = {}
+        self._unconfirmed: dict[asyncio.Future[int], None] = {}
+        self._fence = ChangelogFence(name)
 
     def recover(self, partitions: list[int]) -> None:
         """Reads the changelog of these partitions. Rows of others stay as they were, as in Faust's memory store."""
@@ -46,6 +47,8 @@ class LoggedTable(Table[Row]):
                     self._rows.pop(stored.key.decode(), None)
                 else:
                     self._rows[stored.key.decode()] = stored.value
+        ends = {each: len(self._log.partitions[changelog(self.name), each]) for each in partitions}
+        self._fence.recovered(ends)
 
     @staticmethod
     def recorded(records: list[Stored]) -> list[Stored]:
@@ -55,6 +58,7 @@ class LoggedTable(Table[Row]):
     async def confirmed(self) -> None:
         for confirmed in list(self._unconfirmed):
             await confirmed
+        self._fence.check()
 
     def keys_containing(self, fragment: bytes) -> Iterator[str]:
         return iter([key for key, value in self._rows.items() if fragment in value])
@@ -73,9 +77,15 @@ class LoggedTable(Table[Row]):
 
     def _log_change(self, key: str, value: bytes) -> None:
         partition = partition_of(key.partition("/")[0], self._partitions)
+        expected = self._fence.expect(partition)
         sent = self._producer.send(changelog(self.name), partition, key.encode(), value)
         self._unconfirmed[sent] = None
-        sent.add_done_callback(lambda done: self._unconfirmed.pop(done, None))
+        sent.add_done_callback(lambda done: self._acknowledged(partition, expected, done))
+
+    def _acknowledged(self, partition: int, expected: int | None, sent: "asyncio.Future[int]") -> None:
+        self._unconfirmed.pop(sent, None)
+        if not sent.cancelled():
+            self._fence.acknowledged(partition, expected, sent.result())
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._rows))

@@ -195,6 +195,6 @@ class Worker:
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
-    ) -> "asyncio.Future[None]":
+    ) -> "asyncio.Future[int]":
         partition = 0 if role == "deadletters" else self._at.company_partition((key or b"").decode())
         return self._producer.send(TOPICS[role], partition, key, value or b"", headers)
