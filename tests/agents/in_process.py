@@ -24,7 +24,8 @@ from agents.post.batches import Batches
 from agents.post.circuit_breaker import CircuitBreaker
 from agents.post.parked import ParkedCommands
 from agents.post.post import post
-from agents.post.sink import Sink, Tables
+from agents.post.sink import LedgerTables, Sink
+from agents.post.unsettled import UnsettledAttempts
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, ItemReference, Line, doc_number
 from models.ledger import Batch, LedgerEntry
@@ -152,6 +153,9 @@ class LoggedTable(MutableMapping[str, Any]):
         del self._rows[key]
         self._queued.append((key, None))
 
+    def keys_containing(self, fragment: bytes) -> Iterator[str]:
+        return iter([key for key, row in self._rows.items() if fragment in row.encode()])
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 
@@ -269,11 +273,12 @@ class Worker:
         self._world = world
         self._crash_at: CrashAt | None = None
         self._logged = {name: LoggedTable(rows) for name, rows in world.durable.items()}
-        self.tables = Tables(**self._logged, record_attempt=self._record_attempt)
+        self.tables = LedgerTables(**self._logged, record_attempt=self._record_attempt)
         self._logged["waiting"] = LoggedTable(world.waiting)
         self._logged["batches"] = LoggedTable(world.batches)
-        self._room = ParkedCommands(self._logged["waiting"])
-        self._availability = CircuitBreaker(world.clock)
+        self._parked = ParkedCommands(self._logged["waiting"])
+        self.unsettled = UnsettledAttempts(self._logged["invoices"], self._logged["waiting"])
+        self._circuit_breaker = CircuitBreaker(world.clock)
         limiter = RateLimiter(world.limits, monotonic=world.clock, sleep=world.clock.sleep)
         self._client = QuickBooksClient(
             world.transport, "https://qbo.example", world.tokens, limiter, timeout_seconds=TIMEOUT_SECONDS
@@ -296,9 +301,10 @@ class Worker:
         sink = Sink(
             books=self._client,
             tables=self.tables,
-            parked=self._room,
-            circuit_breaker=self._availability,
-            read_commands=self._recall,
+            parked=self._parked,
+            unsettled=self.unsettled,
+            circuit_breaker=self._circuit_breaker,
+            read_commands=self._read_commands,
             policy_of=lambda realm: world.policy,
             retry=RetryPolicy(world.retry_seconds, 30.0, world.clock, world.clock.sleep),
             now=world.clock.moment,
@@ -314,7 +320,7 @@ class Worker:
         world.resumed += [COMMANDS.validate_json(each.encode()) for each in resumed]
         return Outcome.model_validate_json(outcome.encode())
 
-    async def _recall(self, addresses: Sequence[Address]) -> list[Command]:
+    async def _read_commands(self, addresses: Sequence[Address]) -> list[Command]:
         return [self._world.log[each] for each in addresses]
 
     def dead(self, flushed: Callable[[int], int]) -> None:

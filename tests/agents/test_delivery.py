@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from agents.delivery import Claims, DeadLetter, Delivered, Delivery, Event, InvalidRecord, TooManyDeadLetters
+from agents.delivery import (
+    Claims,
+    DeadLetter,
+    Delivered,
+    Delivery,
+    Event,
+    InvalidRecord,
+    StopWorker,
+    TooManyDeadLetters,
+)
 from models.events import ConnectionChanged
 from models.record import Address, Record
 
@@ -352,3 +361,16 @@ async def test_finished_resources_are_forgotten() -> None:
     stage = Stage(*[f"{number}:x".encode() for number in range(50)])
     await stage.run()
     assert (stage.delivery._last, stage.delivery._tasks) == ({}, set())
+
+
+async def test_what_must_stop_the_worker_is_no_dead_letter() -> None:
+    """The record is not acknowledged, nothing is published for it, and the agent ends with the reason."""
+
+    async def somebody_else_has_the_partition(text: str) -> None:
+        raise StopWorker("somebody else")
+
+    stage = Stage(b"a:1")
+    stage.on_handle = somebody_else_has_the_partition
+    with pytest.raises(StopWorker, match="somebody else"):
+        await stage.run()
+    assert (stage.published, stage.acked) == ([], [])

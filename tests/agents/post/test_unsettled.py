@@ -1,0 +1,52 @@
+"""Attempts that nobody works on: found after a recovery, and looked up by whoever executes their command again."""
+
+from models.commands import PostInvoice, ResumeParked
+from models.ledger import LedgerEntry
+from tests.agents.in_process import INVOICE_ID, REALM, World, a_post, fault
+
+
+async def left_by_a_worker_that_was_given_up(world: World) -> LedgerEntry:
+    """The document was posted; then somebody recorded an attempt over that, and died."""
+    await world.dies(a_post("10.00"), "before the write", offset=world.offsets)
+    world.offsets += 1
+    attempting = world.entry(INVOICE_ID)
+    await world.run(a_post("10.00"), offset=0)
+    assert world.entry(INVOICE_ID).state == "posted"
+    world.worker.tables.invoices[attempting.key] = attempting
+    return attempting
+
+
+async def test_an_attempt_over_a_result_is_looked_up_after_the_next_recovery() -> None:
+    """One document, and the ledger says so again."""
+    world = World()
+    await left_by_a_worker_that_was_given_up(world)
+    await world.worker.unsettled.find()
+    assert world.worker.unsettled.realms == {REALM}
+    await world.run(ResumeParked(realm=REALM))
+    [again] = world.resumed
+    assert isinstance(again, PostInvoice)
+    outcome = await world.run(again)
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
+    assert world.entry(INVOICE_ID).attempt is None
+    assert world.worker.unsettled.realms == set()
+
+
+async def test_one_that_was_settled_meanwhile_is_left_alone() -> None:
+    world = World()
+    await left_by_a_worker_that_was_given_up(world)
+    await world.worker.unsettled.find()
+    await world.run(a_post("10.00"))
+    await world.run(ResumeParked(realm=REALM))
+    assert world.resumed == []
+
+
+async def test_one_that_is_parked_is_left_to_its_probe() -> None:
+    """An uncertain invoice waits among the parked commands already: it is published again once, not twice."""
+    world = World(retry_seconds=0.1)
+    world.faults.add(fault("drop", count=1))
+    outcome = await world.run(a_post("10.00"))
+    assert outcome.result == "uncertain"
+    await world.worker.unsettled.find()
+    await world.clock.sleep(300)
+    await world.run(ResumeParked(realm=REALM))
+    assert len(world.resumed) == 1
