@@ -35,15 +35,13 @@ from agents.clients.failures import (
 from agents.clients.quickbooks import Content
 from agents.clients.quickbooks_errors import item_failure
 from models.ledger import Batch
+from models.quickbooks import RUN_SECONDS_MAX
 
 REQUESTID_CHARACTERS = 32
 """At most 36 (§3.2)."""
 
 BODY_BYTES_MAX = 1_048_576
 """Of a batch; no limit is published, and a larger one would hardly be done within QuickBooks' run time."""
-
-OVER_SECONDS = 130.0
-"""So long after a batch left QuickBooks is no longer at it: it runs for 120 s at most, and the way there takes some."""
 
 TOGETHER_SECONDS_MAX = 12.0
 """So long those that were looked up in vain wait for the others of their batch."""
@@ -191,7 +189,7 @@ class Batches:
         if recorded is not None:
             await self._note_unanswered(recorded, asyncio.get_running_loop().time(), self._generation).over.wait()
         elif first and self._size_max > 1 and requestid not in self._own:
-            await asyncio.sleep(LEAVES_WITHIN_SECONDS + OVER_SECONDS)
+            await asyncio.sleep(LEAVES_WITHIN_SECONDS + RUN_SECONDS_MAX)
         self._remember(requestid)
 
     def _remember(self, requestid: str) -> None:
@@ -337,7 +335,7 @@ class Batches:
 
     async def _resolve(self, key: str, unanswered: _Unanswered, left_at: float) -> None:
         """Let its writes be looked up when it is over; send it again if all of them come back."""
-        await asyncio.sleep(left_at + OVER_SECONDS - asyncio.get_running_loop().time())
+        await asyncio.sleep(left_at + RUN_SECONDS_MAX - asyncio.get_running_loop().time())
         unanswered.over.set()
         batch = unanswered.batch
         if batch.sent < SENT_MAX and unanswered.generation == self._generation:
