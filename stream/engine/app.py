@@ -23,7 +23,8 @@ from stream.settings import Settings
 from stream.topics import topic_names
 from stream.wiring import TokenCipher, enricher, metronome_client, quickbooks_client, retry_policy
 
-from .faust_patches import patch_consumer
+from .contract import check_engine
+from .faust_patches import patch_transport
 from .tables import ChangelogTable, table_of
 
 PRODUCER_LINGER_SECONDS = 0.005
@@ -31,11 +32,12 @@ PRODUCER_LINGER_SECONDS = 0.005
 
 
 class Engine:
-    """The Faust app with the pipeline attached; `start` and `stop` belong to `worker.py`."""
+    """The Faust app with the pipeline attached; `start` and `stop` belong to `worker.py`. Raises EngineMismatch."""
 
     def __init__(self, settings: Settings, transport: Transport, oauth: IntuitOAuth) -> None:
+        check_engine()
         self.app = _faust_app(settings)
-        patch_consumer(self.app, settings.kafka.fetch_wait_milliseconds)
+        patch_transport(self.app, settings.kafka.fetch_wait_milliseconds)
         self._topics = {role: self._topic(name) for role, name in topic_names(settings).by_role().items()}
         partitions = settings.kafka.company_partitions
         tables = Tables(**{name: table_of(self.app, name, row, partitions) for name, row in TABLES.items()})

@@ -1,4 +1,4 @@
-"""How Faust's consumer fetches: promptly, and without losing what it fetched too early.
+"""How Faust's consumer fetches, and its producer writes: promptly, without loss, once.
 
 **Promptly.** A consumer has one fetch under way per broker, and a topic that was just read to its end is not asked for
 again before that fetch returns. Faust lets it wait 1.5 s (a constant in its driver), so that each of our stages would
@@ -11,19 +11,25 @@ acknowledgements commit past them: those fetched between a partition's seek and 
 the seek from a partition without a committed offset, which is not sought at all. So here the flow stops before the
 seek (Faust starts it again right after the emptying), and a partition without a committed offset is read from its
 beginning.
+
+**Once.** The producer is idempotent: a request that it repeats puts no record twice into a changelog, so that a gap
+between two of ours means another writer (`agents.pipeline.ChangelogFence`).
+
+What is overridden here is listed, and checked at start, in `contract.py`.
 """
 
 from typing import Any
 
 import faust
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 
 FETCH_BYTES_MIN = 32_768
 """A fetch that holds this much returns at once."""
 
 
-def patch_consumer(app: faust.App, wait_milliseconds: int) -> None:
-    """Have `app` wait at most `wait_milliseconds` for records and lose none, before its transport is first used."""
+def patch_transport(app: faust.App, wait_milliseconds: int) -> None:
+    """Have `app` wait at most `wait_milliseconds` for records, lose none and write none twice; before its transport is
+    first used."""
 
     class PatchedConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         def _create_worker_consumer(self, transport: Any) -> Any:
@@ -48,7 +54,12 @@ def patch_consumer(app: faust.App, wait_milliseconds: int) -> None:
         def _new_consumer_thread(self) -> PatchedConsumerThread:
             return PatchedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    class IdempotentProducer(Producer):  # type: ignore[misc]
+        def _settings_extra(self) -> dict[str, Any]:
+            return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
+
     class PatchedTransport(Transport):  # type: ignore[misc]
         Consumer = PatchedConsumer
+        Producer = IdempotentProducer
 
     app.transport = PatchedTransport(app.conf.broker_consumer, app)
