@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agents.translate.templates import TEMPLATE_NAMES, check_template
 from models.policy import Policy
+from stream import OperatorError
 
 CONFIG_VARIABLE = "METRONOME_QBO_CONFIG"
 CONFIG_FILE = "metronome-qbo.toml"
@@ -239,14 +240,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     def policy_of(self, realm: str) -> Policy:
         return self.policies.get(realm, self.policy)
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """The settings do not hold; the message names each key, its problem and an example."""
+
+    exit_code = 2
 
 
 class SettingMissing(SettingsError):
@@ -254,24 +257,26 @@ class SettingMissing(SettingsError):
 
 
 def load(config: Path | None = None) -> Settings:
-    """The effective settings; raises SettingsError that names every bad key."""
-    if config is not None:
-        if not config.is_file():
-            raise SettingsError(f"--config {config}: no such file")
-        os.environ[CONFIG_VARIABLE] = str(config)
+    """The effective settings, of this file or the one that the environment names, and of the environment.
+
+    Raises SettingsError that names every bad key.
+    """
+    if config is not None and not config.is_file():
+        raise SettingsError(f"--config {config}: no such file")
+    file = config or Path(os.environ.get(CONFIG_VARIABLE, CONFIG_FILE))
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
     try:
-        settings = Settings()
+        settings = FromFile()
     except ValidationError as error:
         raise SettingsError("\n".join(_problems(error))) from None
-    except ValueError as error:  # tomllib: not TOML at all
-        raise SettingsError(f"{_config_file()}: {error}") from None
+    except (ValueError, OSError) as error:  # not TOML at all, or not to be read
+        raise SettingsError(f"{file}: {error}") from None
     _refuse_embedded_production(settings)
     _refuse_items_of_several_companies(settings)
     return settings
-
-
-def _config_file() -> Path:
-    return Path(os.environ.get(CONFIG_VARIABLE, CONFIG_FILE))
 
 
 def _refuse_embedded_production(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
 from agents.clients.transport import Transport
 from agents.enrich import Enricher, Remembered, Routes
+from stream import OperatorError
 
 from .settings import Settings
 
@@ -75,7 +76,7 @@ def oauth_client(settings: Settings, transport: Transport) -> IntuitOAuth:
     )
 
 
-class CannotDecrypt(Exception):
+class CannotDecrypt(OperatorError):
     """A stored token was encrypted with a key that is not in encryption_keys: add the old key to the end of it."""
 
     def __init__(self) -> None:

@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from agents.clients.failures import Failure
+from stream import OperatorError
 from stream import settings as settings_module
 from stream.settings import Settings, SettingsError
 
@@ -26,24 +28,30 @@ EXIT_USAGE = 2
 
 
 def load_settings(config: Path | None, *required: str) -> Settings:
-    """The settings, with `required` dotted keys set; a problem is printed and ends the command with code 2."""
-    try:
-        settings = settings_module.load(config)
-        settings_module.required(settings, *required)
-    except SettingsError as error:
-        err.print(f"settings: {error}", style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE) from None
+    """The settings, with `required` dotted keys set. Raises SettingsError."""
+    settings = settings_module.load(config)
+    settings_module.required(settings, *required)
     return settings
 
 
-@contextmanager
-def clear_errors(*expected: type[Exception]) -> Iterator[None]:
-    """An expected exception becomes one line on stderr and exit code 1, without a traceback."""
-    try:
-        yield
-    except expected as error:
-        err.print(f"{error}", style="red", markup=False)
-        raise typer.Exit(EXIT_TROUBLE) from None
+def report_error(error: Exception) -> int:
+    """Print what an operator can put right as one line, without a traceback; the exit code.
+
+    Anything else is a fault of this program, and raised again.
+    """
+    match error:
+        case SettingsError():
+            text = f"settings: {error}"
+        case OperatorError() | Failure():
+            text = str(error)
+        case KafkaError():
+            text = f"Kafka: {type(error).__name__}: {error}. Is it running, and is kafka.bootstrap_servers right?"
+        case OSError():
+            text = str(error) or type(error).__name__
+        case _:
+            raise error
+    err.print(text, style="red", markup=False)
+    return error.exit_code if isinstance(error, OperatorError) else EXIT_TROUBLE
 
 
 def print_json(value: Any, default: Callable[[Any], Any] = str) -> None:

@@ -19,7 +19,7 @@ from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
 
 REQUIRED = ("kafka.bootstrap_servers", "quickbooks.client_id", "quickbooks.client_secret", "encryption_keys")
 TROUBLE = (ConnectFailed, TokenServerTrouble, BrokerUnreachable, ReadFailed, TopicMismatch, TopicUnavailable)
@@ -64,21 +64,20 @@ def connect(
         _misused(f"--realm {realm}: a realm id is digits, such as 9341452812345678")
     if refresh_token is not None and realm is None:
         _misused("a refresh token does not say whose it is: add --realm, such as --realm 9341452812345678")
-    with clear_errors(*TROUBLE):
-        if refresh_token is not None and realm is not None:
-            token = _read_token(refresh_token)
-            connected = asyncio.run(_with(settings, lambda connector: connector.with_refresh_token(realm, token)))
-        else:
-            where = listen_at(settings.quickbooks.redirect_uri, listen)
-            _warn_of_plain_http(settings)
-            connected = asyncio.run(
-                _with(
-                    settings,
-                    lambda connector: connector.with_browser(
-                        realm=realm, listen=where, wait_seconds=wait_seconds, show=lambda url: _show(url, no_browser)
-                    ),
-                )
+    if refresh_token is not None and realm is not None:
+        token = _read_token(refresh_token)
+        connected = asyncio.run(_with(settings, lambda connector: connector.with_refresh_token(realm, token)))
+    else:
+        where = listen_at(settings.quickbooks.redirect_uri, listen)
+        _warn_of_plain_http(settings)
+        connected = asyncio.run(
+            _with(
+                settings,
+                lambda connector: connector.with_browser(
+                    realm=realm, listen=where, wait_seconds=wait_seconds, show=lambda url: _show(url, no_browser)
+                ),
             )
+        )
     _tell(connected, json)
 
 

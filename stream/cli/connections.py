@@ -8,11 +8,9 @@ from rich.table import Table
 
 from agents.connections import ends_soon
 from models.events import ConnectionChanged
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
 from stream.operations.connection_log import ConnectionLog
 
-from .common import EXIT_TROUBLE, Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import EXIT_TROUBLE, Config, Json, err, load_settings, out, print_json
 
 MOMENTS = ("access_token_expires_at", "refresh_token_expires_at", "hard_expires_at")
 
@@ -30,8 +28,7 @@ def connections(json: Json = False, config: Config = None) -> None:
       metronome-qbo connections --json
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
-    with clear_errors(BrokerUnreachable, ReadFailed):
-        found = asyncio.run(ConnectionLog(settings).every())
+    found = asyncio.run(ConnectionLog(settings).every())
     within, now = timedelta(days=settings.quickbooks.hard_expiry_warning_days), datetime.now(UTC)
     rows = [found[realm] for realm in sorted(found)]
     warned = [each for each in rows if each.state != "connected" or ends_soon(each, now, within)]

@@ -11,10 +11,9 @@ from rich.table import Table
 
 from simulators.kafka.embedded import INVOICES_MAX
 from stream.demo.demo import Demo, Pass, QuickBooksState, Row, latencies, running_demo
-from stream.demo.processes import ChildFailed
 from stream.settings import Settings
 
-from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings, out, print_json
 
 SECONDS_PER_INVOICE_MAX = 2
 SECONDS_AT_LEAST = 120
@@ -55,8 +54,7 @@ def demo(
             markup=False,
         )
         raise typer.Exit(EXIT_USAGE)
-    with clear_errors(ChildFailed, TimeoutError, OSError):
-        good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))
+    good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))
     if not good:
         raise typer.Exit(EXIT_TROUBLE)
 

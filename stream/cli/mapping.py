@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from models.commands import SetCustomerMapping, SetItemMapping
-from stream.kafka.admin import BrokerUnreachable, TopicMismatch
 from stream.kafka.producer import publishing
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import EXIT_USAGE, Config, clear_errors, err, load_settings, out
+from .common import EXIT_USAGE, Config, err, load_settings, out
 
 
 class Kind(StrEnum):
@@ -51,8 +50,7 @@ def map_(
         command = SetCustomerMapping(realm=company, customer_id=metronome_id, qbo_id=qbo_id, name=name)
     else:
         command = SetItemMapping(realm=company, product_id=metronome_id, qbo_id=qbo_id, name=name)
-    with clear_errors(BrokerUnreachable, TopicMismatch):
-        asyncio.run(_publish(settings, command))
+    asyncio.run(_publish(settings, command))
     out.print(
         f"{kind.value} {metronome_id} is {qbo_id} in company {company}, as soon as a worker reads it", markup=False
     )

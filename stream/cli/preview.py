@@ -39,7 +39,7 @@ from stream.operations.preview_sources import (
 from stream.settings import Settings, SettingsError, required
 from stream.wiring import metronome_client, retry_policy
 
-from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, clear_errors, err, load_settings
+from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings
 from .preview_page import Summary, show_page
 
 METRONOME_RETRY_SECONDS = 30.0
@@ -101,17 +101,16 @@ def preview(
     period = _period(from_date, to_date) if all_ else None
     if (invoice is None) is not all_ or ((from_date or to_date) and not all_):
         _usage("say which INVOICE; or --all with --from-date and --to-date")
-    with clear_errors(*TROUBLE):
-        if invoice is not None and (path := _file(invoice)) is not None:
-            _show_each(_in_file(path, settings), settings, json=json)
-        elif invoice is not None:
-            found = asyncio.run(_one(settings, invoice, customer, source))
-            _show_each(iter([found]), settings, json=json)
-        elif period is not None:
-            chosen = source or (Source.kafka if settings.kafka.bootstrap_servers else Source.metronome)
-            summary = asyncio.run(_all(settings, chosen, period, json=json))
-            if summary.refused:
-                raise typer.Exit(EXIT_TROUBLE)
+    if invoice is not None and (path := _file(invoice)) is not None:
+        _show_each(_in_file(path, settings), settings, json=json)
+    elif invoice is not None:
+        found = asyncio.run(_one(settings, invoice, customer, source))
+        _show_each(iter([found]), settings, json=json)
+    elif period is not None:
+        chosen = source or (Source.kafka if settings.kafka.bootstrap_servers else Source.metronome)
+        summary = asyncio.run(_all(settings, chosen, period, json=json))
+        if summary.refused:
+            raise typer.Exit(EXIT_TROUBLE)
 
 
 def _period(from_date: str | None, to_date: str | None) -> Period:

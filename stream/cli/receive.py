@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from stream.intake.receiver import PATH, create_receiver
-from stream.kafka.admin import TopicMismatch
 from stream.kafka.producer import WebhookPublisher
 from stream.serving import serve
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import Config, clear_errors, load_settings, out
+from .common import Config, load_settings, out
 
 
 def receive(
@@ -33,16 +32,15 @@ def receive(
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
     publisher = _publisher(settings)
-    with clear_errors(TopicMismatch, OSError):
-        asyncio.run(
-            serve(
-                create_receiver(settings, publisher.publish),
-                settings.receiver.host if host is None else host,
-                settings.receiver.port if port is None else port,
-                publisher.run(),
-                lambda address: out.print(f"receiver ready on {address}{PATH}", soft_wrap=True),
-            )
+    asyncio.run(
+        serve(
+            create_receiver(settings, publisher.publish),
+            settings.receiver.host if host is None else host,
+            settings.receiver.port if port is None else port,
+            publisher.run(),
+            lambda address: out.print(f"receiver ready on {address}{PATH}", soft_wrap=True),
         )
+    )
 
 
 def _publisher(settings: Settings) -> WebhookPublisher:

@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
 from stream.operations.redrive import (
     DeadRecord,
     Unfinished,
@@ -18,7 +16,7 @@ from stream.operations.redrive import (
 )
 from stream.settings import Settings
 
-from .common import Config, Json, clear_errors, load_settings, out, print_json
+from .common import Config, Json, load_settings, out, print_json
 
 
 def redrive(
@@ -48,12 +46,11 @@ def redrive(
       metronome-qbo redrive --dead-letters --from-offset 10 --to-offset 12 --apply
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
-    with clear_errors(BrokerUnreachable, ReadFailed):
-        if dead:
-            asyncio.run(_dead_letters(settings, from_offset, to_offset, apply=apply, as_json=json))
-        else:
-            subject = f"invoice/{invoice}" if invoice else None
-            asyncio.run(_commands(settings, subject, waits_for, apply=apply, as_json=json))
+    if dead:
+        asyncio.run(_dead_letters(settings, from_offset, to_offset, apply=apply, as_json=json))
+    else:
+        subject = f"invoice/{invoice}" if invoice else None
+        asyncio.run(_commands(settings, subject, waits_for, apply=apply, as_json=json))
 
 
 async def _commands(

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from typer.main import get_command
-
-from . import cli
+from . import COMMANDS, command_of
 
 EXAMPLES = re.compile(r"\n*^Examples?:(?P<lines>.*)\Z", re.MULTILINE | re.DOTALL)
 
@@ -30,7 +28,7 @@ def reference() -> str:
 
 def commands() -> dict[str, Any]:
     """Every command by its name, in the order of `metronome-qbo --help`."""
-    return dict(get_command(cli).commands)  # type: ignore[attr-defined]
+    return {name: command_of(name) for name in COMMANDS}
 
 
 def examples_of(command: Any) -> list[str]:

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from aiokafka.errors import KafkaError
 from rich.table import Table
 from rich.text import Text
 
 from agents.translate.translate import translate
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
-from stream.operations.replay import APPLICABLE, EXPLAINED, OutOfRange, Replay, Selection, Verdict, publish
+from stream.operations.replay import APPLICABLE, EXPLAINED, Replay, Selection, Verdict, publish
 from stream.settings import Settings
 
-from .common import Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import Config, Json, err, load_settings, out, print_json
 
 CHANGES_SHOWN_MAX = 20
 
@@ -48,8 +45,7 @@ def replay(
     if to_offset < from_offset:
         raise typer.BadParameter(f"{to_offset} lies before --from-offset {from_offset}", param_hint="--to-offset")
     selection = Selection(from_offset, to_offset, partition, invoice)
-    with clear_errors(OutOfRange, ReadFailed, BrokerUnreachable, KafkaError):
-        verdicts, published = asyncio.run(_replay(settings, selection, apply=apply))
+    verdicts, published = asyncio.run(_replay(settings, selection, apply=apply))
     if json:
         print_json(_as_json(verdicts, published, apply=apply))
     else:

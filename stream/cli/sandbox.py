@@ -18,9 +18,10 @@ from simulators.quickbooks.books import Company
 from simulators.quickbooks.settings import QuickBooksSettings
 from simulators.server import Sandbox, default_oauth, start_sandbox
 from simulators.state import StateUnusable
+from stream import OperatorError
 from stream.serving import stop_requested
 
-from .common import EXIT_USAGE, clear_errors, err
+from .common import EXIT_USAGE, err
 
 OF_A_KIND_MAX = 10_000
 HOLDS = "What Metronome holds"
@@ -129,7 +130,7 @@ def sandbox(
     oauth = replace(
         default_oauth(seed), access_token_seconds=access_token_seconds, rotate_after_seconds=rotate_after_seconds
     )
-    with clear_errors(OSError, StateUnusable, WrongFault):
+    try:
         asyncio.run(
             _serve(
                 host=host,
@@ -144,6 +145,8 @@ def sandbox(
                 **world,
             )
         )
+    except (StateUnusable, WrongFault) as problem:
+        raise OperatorError(str(problem)) from None
 
 
 class WrongKind(ValueError):

@@ -7,20 +7,16 @@ import aiohttp
 import typer
 
 from agents.clients.transport import AiohttpTransport
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
 from stream.operations.setup import (
     ITEM_NAME_CHARACTERS_MAX,
     DefaultItem,
-    SetupFailed,
     Step,
     choose_default_item,
     create_custom_fields,
 )
 from stream.settings import Settings
-from stream.wiring import CannotDecrypt
 
-from .common import EXIT_USAGE, Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
 
 REQUIRED = (
     "kafka.bootstrap_servers",
@@ -62,8 +58,7 @@ def setup(
             markup=False,
         )
         raise typer.Exit(EXIT_USAGE)
-    with clear_errors(SetupFailed, BrokerUnreachable, ReadFailed, CannotDecrypt):
-        steps, item = asyncio.run(_run(settings, realm, item_name, income_account, json))
+    steps, item = asyncio.run(_run(settings, realm, item_name, income_account, json))
     if json:
         fields = [{"custom_field": step.name, "done": step.done} for step in steps]
         print_json({"custom_fields": fields, "item_id": item.item_id, "item_name": item.name, "item": item.done})

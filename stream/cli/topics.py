@@ -7,18 +7,15 @@ import typer
 from rich.table import Table
 
 from stream.kafka.admin import (
-    BrokerUnreachable,
     TopicDifference,
-    TopicMismatch,
     TopicSpec,
-    TopicUnavailable,
     compare_topics,
     declare_topics,
 )
 from stream.settings import Settings
 from stream.topics import topic_specs
 
-from .common import EXIT_TROUBLE, Config, Json, clear_errors, err, load_settings, out, print_json
+from .common import EXIT_TROUBLE, Config, Json, err, load_settings, out, print_json
 
 DAY_MS = 86_400_000
 
@@ -40,8 +37,7 @@ def topics(
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
     plans = topic_specs(settings)
-    with clear_errors(BrokerUnreachable, TopicMismatch, TopicUnavailable):
-        created, differences = asyncio.run(_look(settings, plans, create))
+    created, differences = asyncio.run(_look(settings, plans, create))
     if json:
         print_json([_row(plan, created, differences) for plan in plans])
     else:

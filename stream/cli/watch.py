@@ -13,7 +13,7 @@ from stream.intake.watch import Round, run_watch
 from stream.kafka.admin import BrokerUnreachable, TopicMismatch, TopicUnavailable
 from stream.kafka.log import ReadFailed
 
-from .common import EXIT_TROUBLE, Config, Json, clear_errors, load_settings, out, print_json
+from .common import EXIT_TROUBLE, Config, Json, load_settings, out, print_json
 
 TROUBLE = (Failure, BrokerUnreachable, ReadFailed, TopicMismatch, TopicUnavailable)
 
@@ -53,8 +53,7 @@ def watch(
         if not json:
             out.print(line, soft_wrap=True, markup=False)
 
-    with clear_errors(*TROUBLE):
-        asyncio.run(run_watch(settings, once=once, dry_run=dry_run, ready=ready, tell=tell))
+    asyncio.run(run_watch(settings, once=once, dry_run=dry_run, ready=ready, tell=tell))
     if once and rounds and rounds[0].failed_customers:
         raise typer.Exit(EXIT_TROUBLE)
 

@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
 from stream.serving import serve
 from stream.web.app import create_web
-from stream.web.index import Index, NotAnIndex
+from stream.web.index import Index
 from stream.web.projection import Projection
 
-from .common import Config, clear_errors, load_settings, out
+from .common import Config, load_settings, out
 
 
 def web(
@@ -33,13 +31,12 @@ def web(
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
     index = Index(settings.web.index)
-    with clear_errors(BrokerUnreachable, ReadFailed, NotAnIndex, OSError):
-        asyncio.run(
-            serve(
-                create_web(settings, index),
-                settings.web.host if host is None else host,
-                settings.web.port if port is None else port,
-                Projection(settings, index).run(),
-                lambda address: out.print(f"web ready on {address}", soft_wrap=True),
-            )
+    asyncio.run(
+        serve(
+            create_web(settings, index),
+            settings.web.host if host is None else host,
+            settings.web.port if port is None else port,
+            Projection(settings, index).run(),
+            lambda address: out.print(f"web ready on {address}", soft_wrap=True),
         )
+    )

@@ -3,10 +3,9 @@
 import asyncio
 
 from stream import logs
-from stream.engine.worker import WorkerCrashed, run_worker
-from stream.kafka.admin import BrokerUnreachable, TopicMismatch
+from stream.engine.worker import run_worker
 
-from .common import Config, clear_errors, load_settings, out
+from .common import Config, load_settings, out
 
 REQUIRED = (
     "kafka.bootstrap_servers",
@@ -30,5 +29,4 @@ def worker(config: Config = None) -> None:
     """
     settings = load_settings(config, *REQUIRED)
     logs.configure(settings)
-    with clear_errors(BrokerUnreachable, TopicMismatch, WorkerCrashed, OSError):
-        asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))
+    asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stream import OperatorError
+
 PROJECT = Path(__file__).resolve().parents[2]
 PREFIX = "METRONOME_QBO_"
 LINE_BYTES_MAX = 1_048_576
 
 
-class ChildFailed(Exception):
+class ChildFailed(OperatorError):
     """A command of ours ended, or did not become ready in time; the message tells the end of its log."""
 
 

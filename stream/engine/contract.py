@@ -17,11 +17,13 @@ from faust.tables.recovery import Recovery
 from faust.transport.consumer import ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
 
+from stream import OperatorError
+
 TESTED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
 """The versions that requirements.txt pins, with which the tests ran."""
 
 
-class EngineMismatch(Exception):
+class EngineMismatch(OperatorError):
     """Faust or aiokafka is not as this program needs it; the message names what is missing, and the tested versions."""
 
 

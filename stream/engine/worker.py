@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from agents.clients.transport import AiohttpTransport
+from stream import OperatorError
 from stream.intake.receiver import PATH, create_receiver
 from stream.kafka.producer import WebhookPublisher
 from stream.serving import listening, stop_requested
@@ -26,7 +27,7 @@ HEALTH_PATH = "/healthz"
 CONNECTIONS_PER_HOST_MAX = 100
 
 
-class WorkerCrashed(Exception):
+class WorkerCrashed(OperatorError):
     """The worker stopped because of a fault that it must not go on past; start it again when that is mended."""
 
 

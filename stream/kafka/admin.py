@@ -23,6 +23,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from stream import OperatorError
+
 POLL_INTERVAL_SECONDS = 0.1
 CONNECT_INTERVAL_SECONDS = 0.5
 FOR_EVER_MS = -1
@@ -70,11 +72,11 @@ class TopicDifference:
         )
 
 
-class BrokerUnreachable(Exception):
+class BrokerUnreachable(OperatorError):
     """Kafka did not answer in time at the address that the message names."""
 
 
-class TopicMismatch(Exception):
+class TopicMismatch(OperatorError):
     """Topics exist that do not fit their plans: the message names each, what was found, what is wanted and a remedy."""
 
     def __init__(self, differences: Sequence[TopicDifference]) -> None:
@@ -82,7 +84,7 @@ class TopicMismatch(Exception):
         self.differences = tuple(differences)
 
 
-class TopicUnavailable(Exception):
+class TopicUnavailable(OperatorError):
     """The broker refused to create a topic (the message says why), or the topic did not appear in time."""
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from models.commands import COMMANDS, Command
 from models.record import Address
+from stream import OperatorError
 from stream.settings import Settings
 
 from .admin import BrokerUnreachable
@@ -30,7 +31,7 @@ STOP_TIMEOUT_SECONDS = 5
 BATCH_RECORDS_MAX = 1000
 
 
-class ReadFailed(Exception):
+class ReadFailed(OperatorError):
     """Records could not be read; the message says which and why."""
 
 

@@ -23,6 +23,7 @@ from agents.clients.transport import AnswerLost, NotSent, Transport
 from agents.connections import Cipher, connected
 from models.events import ConnectionChanged
 from models.quickbooks import MINOR_VERSION
+from stream import OperatorError
 from stream.settings import Settings
 from stream.wiring import TokenCipher, oauth_client
 
@@ -40,7 +41,7 @@ CALLBACK_PAGE = (
 )
 
 
-class ConnectFailed(Exception):
+class ConnectFailed(OperatorError):
     """The company is not connected; the message says why and what to do."""
 
 

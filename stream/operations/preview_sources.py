@@ -25,6 +25,7 @@ from models.ledger import CustomerMapping, ItemMapping
 from models.metronome import FinalizedProperties, Invoice, InvoiceFinalized, InvoiceHead
 from models.money import parse_json
 from models.record import Address
+from stream import OperatorError
 from stream.kafka.log import RawRecord, read_one, read_range
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
@@ -44,7 +45,7 @@ Found = tuple[InvoiceEnriched, Address]
 Progress = Callable[[str], None]
 
 
-class NoSuchInvoice(Exception):
+class NoSuchInvoice(OperatorError):
     """The invoice that was asked for cannot be found, or not be read; the message says where it was looked for."""
 
 

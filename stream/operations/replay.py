@@ -19,6 +19,7 @@ from models.events import InvoiceEnriched
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address
+from stream import OperatorError
 from stream.kafka.log import RawRecord, range_bounds, read_range
 from stream.kafka.producer import publishing
 from stream.settings import Settings
@@ -43,7 +44,7 @@ class Translate(Protocol):
     def __call__(self, facts: InvoiceEnriched, at: Address, *, policy: Policy) -> list[Command]: ...
 
 
-class OutOfRange(Exception):
+class OutOfRange(OperatorError):
     """No record has the offsets that were asked for; the message says which exist."""
 
 

@@ -25,6 +25,7 @@ from agents.connections import Connections
 from models.events import ConnectionChanged
 from models.money import parse_json
 from models.quickbooks import quoted
+from stream import OperatorError
 from stream.settings import Settings
 from stream.wiring import TokenCipher, oauth_client, quickbooks_client
 
@@ -36,7 +37,7 @@ SECOND_TRY_SECONDS = 2.0
 ITEM_NAME_CHARACTERS_MAX = 100
 
 
-class SetupFailed(Exception):
+class SetupFailed(OperatorError):
     """A vendor did not do what is needed; the message says why, and what to do before running setup again."""
 
 

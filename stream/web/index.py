@@ -18,6 +18,7 @@ from typing import Any
 
 from models.events import ConnectionChanged
 from models.record import Address
+from stream import OperatorError
 from stream.formatting import iso
 
 from .history import DeadLetter, Event, fold, in_order
@@ -84,7 +85,7 @@ _ORDER_UNITS = 1_000_000
 _ORDER_MAX = 2**63 - 1
 
 
-class NotAnIndex(Exception):
+class NotAnIndex(OperatorError):
     """The file at the index's path is something else; it is left alone."""
 
 

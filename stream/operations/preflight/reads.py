@@ -13,6 +13,7 @@ from agents.clients.retry import RetryPolicy
 from agents.translate.custom_fields import CUSTOMER_FIELD, ITEM_FIELD
 from models.policy import Policy
 from models.quickbooks import quoted
+from stream import OperatorError
 from stream.operations.connection_log import ConnectionLog
 from stream.operations.preview import Mappings
 from stream.settings import Settings
@@ -31,7 +32,7 @@ Json = dict[str, Any]
 Progress = Callable[[str], None]
 
 
-class NoToken(Exception):
+class NoToken(OperatorError):
     """There is no access token with which to read the company; the message says what to do."""
 
 
