@@ -256,6 +256,11 @@ class SettingMissing(SettingsError):
     """A command needs a setting that nobody made."""
 
 
+def file_of(settings: Settings) -> Path:
+    """The file that these settings were read from, if it was there."""
+    return Path(str(settings.model_config.get("toml_file") or CONFIG_FILE))
+
+
 def load(config: Path | None = None) -> Settings:
     """The effective settings, of this file or the one that the environment names, and of the environment.
 

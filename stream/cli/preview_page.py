@@ -22,7 +22,7 @@ from models.quickbooks import plain_number
 from stream.formatting import amount_text, quantity_text
 from stream.operations.preview import Choice, Mappings, Preview, choices
 from stream.operations.preview_sources import Unreadable
-from stream.settings import CONFIG_FILE, CONFIG_VARIABLE, Settings
+from stream.settings import Settings, file_of
 
 from .common import err, out
 from .config import VARIABLE_PREFIX, shown
@@ -123,7 +123,6 @@ def _choices(mattered: list[Choice], realm: str, settings: Settings) -> Renderab
 
 def origin_of(field: str, realm: str, settings: Settings) -> str:
     """Where the value of a choice of the policy comes from."""
-    file = os.environ.get(CONFIG_VARIABLE, CONFIG_FILE)
     environment = {name.upper() for name in os.environ}
     section, policy = "policy", settings.policy
     variables = [f"{VARIABLE_PREFIX}POLICY__{field.upper()}", f"{VARIABLE_PREFIX}POLICY"]
@@ -133,7 +132,7 @@ def origin_of(field: str, realm: str, settings: Settings) -> str:
     if field not in policy.model_fields_set:
         return "default"
     found = next((name for name in variables if name in environment), None)
-    return f"environment, {found}" if found else f"{file}, [{section}]"
+    return f"environment, {found}" if found else f"{file_of(settings)}, [{section}]"
 
 
 @dataclass

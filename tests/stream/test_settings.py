@@ -5,7 +5,7 @@ import os
 import pytest
 from cryptography.fernet import Fernet
 
-from stream.settings import SettingMissing, Settings, SettingsError, load, required
+from stream.settings import SettingMissing, Settings, SettingsError, file_of, load, required
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def test_without_anything_the_defaults_hold():
-    assert load() == Settings()
+    assert load().model_dump() == Settings().model_dump()
     assert load().environment == "sandbox"
 
 
@@ -123,3 +123,23 @@ def test_a_batch_of_one_is_refused(monkeypatch):
     monkeypatch.setenv("METRONOME_QBO_QUICKBOOKS__BATCH_SIZE", "1")
     with pytest.raises(SettingsError, match=r"quickbooks\.batch_size: a batch of one is not a batch"):
         load()
+
+
+def test_a_named_file_is_read_and_the_environment_is_left_alone(tmp_path, monkeypatch):
+    file = tmp_path / "ours.toml"
+    file.write_text('app_id = "from-the-file"\n')
+    before = dict(os.environ)
+    settings = load(file)
+    assert (settings.app_id, file_of(settings)) == ("from-the-file", file)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("broken", ["this is not TOML", None], ids=["not TOML", "a directory"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, broken):
+    file = tmp_path / "ours.toml"
+    if broken is None:
+        file.mkdir()
+    else:
+        file.write_text(broken)
+    with pytest.raises(SettingsError, match=str(file)):
+        load(file)

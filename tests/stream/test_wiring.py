@@ -1,12 +1,11 @@
 """Stored tokens: encrypted, and readable after a key was rotated."""
 
 import pytest
-import typer
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from stream.cli.key import key
+from stream.cli import cli
 from stream.wiring import CannotDecrypt, TokenCipher
 
 
@@ -35,8 +34,6 @@ def test_what_no_key_opens_names_the_remedy(stored):
 
 
 def test_the_key_command_prints_a_key_that_encrypts():
-    app = typer.Typer()
-    app.command()(key)
-    first, second = (CliRunner().invoke(app).stdout.strip() for _ in range(2))
+    first, second = (CliRunner().invoke(cli, ["key"]).stdout.strip() for _ in range(2))
     assert first != second
     assert TokenCipher([SecretStr(first)]).encrypt("token")

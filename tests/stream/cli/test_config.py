@@ -7,12 +7,11 @@ import time
 import tomllib
 
 import pytest
-import typer
 from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
-from stream.cli.config import MASK, config, every_setting, example_toml, settings_markdown
-from stream.cli.topics import topics
+from stream.cli import cli
+from stream.cli.config import MASK, every_setting, example_toml, settings_markdown
 from stream.settings import Settings
 from stream.topics import topic_names, topic_specs
 from tests import ROOT
@@ -28,10 +27,8 @@ def no_other_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("METRONOME_QBO_CONFIG", str(tmp_path / "metronome-qbo.toml"))
 
 
-def run(*arguments, command=config):
-    app = typer.Typer()
-    app.command()(command)
-    return CliRunner().invoke(app, arguments)
+def run(*arguments, command="config"):
+    return CliRunner().invoke(cli, [command, *arguments])
 
 
 def test_docs_settings_md_is_what_the_model_says():
@@ -106,13 +103,13 @@ def kafka(monkeypatch, kafka_bootstrap):
 
 @pytest.mark.kafka
 def test_missing_topics_are_told_and_created_on_request(kafka):
-    missing = run(command=topics)
+    missing = run(command="topics")
     assert missing.exit_code == 1
     assert f"topic {topic_names(Settings()).webhooks} is missing" in missing.stderr
-    created = run("--create", "--json", command=topics)
+    created = run("--create", "--json", command="topics")
     assert created.exit_code == 0
     assert {row["state"] for row in json.loads(created.stdout)} == {"created"}
-    fits = run("--json", command=topics)
+    fits = run("--json", command="topics")
     assert fits.exit_code == 0
     assert [(row["topic"], row["state"]) for row in json.loads(fits.stdout)] == [
         (plan.name, "fits") for plan in topic_specs(Settings())
@@ -121,9 +118,9 @@ def test_missing_topics_are_told_and_created_on_request(kafka):
 
 @pytest.mark.kafka
 def test_a_topic_that_does_not_fit_says_what_was_found_and_what_is_wanted(kafka, monkeypatch):
-    assert run("--create", command=topics).exit_code == 0
+    assert run("--create", command="topics").exit_code == 0
     monkeypatch.setenv("METRONOME_QBO_KAFKA__WEBHOOK_PARTITIONS", "3")
-    differs = run("--json", command=topics)
+    differs = run("--json", command="topics")
     assert differs.exit_code == 1
     row = next(row for row in json.loads(differs.stdout) if row["topic"] == topic_names(Settings()).webhooks)
     assert (row["state"], row["differences"]) == (
@@ -135,6 +132,6 @@ def test_a_topic_that_does_not_fit_says_what_was_found_and_what_is_wanted(kafka,
 def test_without_a_broker_topics_names_its_address(monkeypatch, unused_tcp_port):
     monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", f"127.0.0.1:{unused_tcp_port}")
     monkeypatch.setenv("METRONOME_QBO_KAFKA__TIMEOUT_SECONDS", "1")
-    result = run(command=topics)
+    result = run(command="topics")
     assert result.exit_code == 1
     assert str(unused_tcp_port) in result.stderr

@@ -18,15 +18,6 @@ from simulators.kafka.embedded import embedded_broker
 from stream.settings import Settings
 from tests.stream.recorded import invoice_id, invoice_of, recording, settings_of
 
-START = """
-import typer
-from stream.cli.replay import replay
-from stream.cli.web import web
-app = typer.Typer()
-app.command()(replay)
-app.command()(web)
-app()
-"""
 TIMEOUT_SECONDS = 30
 
 
@@ -47,7 +38,7 @@ def _environment(settings: Settings, **more: str) -> dict[str, str]:
 
 async def run(settings: Settings, *arguments: str, **more: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START, *arguments, env=_environment(settings, **more),
+        sys.executable, "-m", "stream", *arguments, env=_environment(settings, **more),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -99,7 +90,7 @@ async def test_web_says_when_it_is_ready_serves_and_ends_on_sigterm(settings: Se
     async with recording(settings) as recorder:
         await recorder.story(invoice_of(1))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, "web", "--port", "0", env=_environment(settings), stdout=subprocess.PIPE
+            sys.executable, "-m", "stream", "web", "--port", "0", env=_environment(settings), stdout=subprocess.PIPE
         )
         try:
             assert process.stdout is not None

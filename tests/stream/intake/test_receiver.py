@@ -311,16 +311,13 @@ async def test_the_publisher_comes_back_with_a_new_producer(embedded_bootstrap):
         await asyncio.gather(running, return_exceptions=True)
 
 
-RECEIVE = "import typer; from stream.cli.receive import receive; typer.run(receive)"
-
-
 async def start_receive(bootstrap_servers, monkeypatch):
     """The command as a process of its own, and the address of its endpoint."""
     monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", bootstrap_servers)
     monkeypatch.setenv("METRONOME_QBO_KAFKA__TOPIC_PREFIX", f"t{time.time_ns()}.")
     monkeypatch.setenv("METRONOME_QBO_METRONOME__WEBHOOK_SECRETS", json.dumps([SECRET]))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RECEIVE, "--port", "0", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "stream", "receive", "--port", "0", stdout=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(30):
         line = (await process.stdout.readline()).decode()

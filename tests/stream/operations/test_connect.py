@@ -251,9 +251,6 @@ def test_the_callback_listens_where_the_redirect_uri_points_or_where_it_is_told(
         listen_at("https://books.example.com/qbo", "9000")
 
 
-CONNECT = "import typer; from stream.cli.connect import connect; typer.run(connect)"
-
-
 async def run_connect(settings, *arguments, stdin=b"", **environment):
     """The command in a process of its own: code, stdout, stderr."""
     quickbooks = settings.quickbooks
@@ -270,8 +267,9 @@ async def run_connect(settings, *arguments, stdin=b"", **environment):
     } | environment
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-c",
-        CONNECT,
+        "-m",
+        "stream",
+        "connect",
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -191,9 +191,6 @@ async def test_a_refused_token_does_not_take_back_what_a_worker_stored_meanwhile
     assert (standing.state, standing.company_name) == ("connected", "stored by a worker")
 
 
-SETUP = "import typer; from stream.cli.setup import setup; typer.run(setup)"
-
-
 @pytest.mark.kafka
 async def test_the_command_sets_up_both_and_the_second_run_changes_nothing(settings, sandbox, kafka_bootstrap):
     real = settings.model_copy(
@@ -240,8 +237,9 @@ async def run_setup(settings, *arguments):
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-c",
-        SETUP,
+        "-m",
+        "stream",
+        "setup",
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
