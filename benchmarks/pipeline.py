@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import aiohttp
 import typer
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from intuitlib.client import AuthClient
 from quickbooks import QuickBooks
 from quickbooks.objects.base import Ref
@@ -38,7 +38,7 @@ from simulators.kafka.embedded import INVOICES_MAX, embedded_broker
 from simulators.kafka.jars import KafkaFromJars
 from stream.demo.demo import environment
 from stream.demo.processes import Children
-from stream.kafka.log import open_consumer, partitions_of
+from stream.kafka.log import EventLog
 from stream.settings import Kafka, Settings
 from stream.topics import TopicNames, topic_names
 
@@ -170,22 +170,17 @@ async def _pipeline(servers: str, names: TopicNames, webhooks: list[tuple[str, b
     """Seconds from the first webhook on its topic to the last invoice's outcome."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, linger_ms=5)
     await producer.start()
-    numbers = (await partitions_of(servers, [names.outcomes]))[names.outcomes]
-    async with open_consumer(servers, WITHIN_SECONDS) as consumer:
-        partitions = [TopicPartition(names.outcomes, number) for number in numbers]
-        consumer.assign(partitions)
-        for partition in partitions:
-            consumer.seek(partition, 0)
-        started, waiting = time.monotonic(), {key for key, _ in webhooks}
+    started, waiting = time.monotonic(), {key for key, _ in webhooks}
+    async with asyncio.timeout(600), aclosing(EventLog(servers, WITHIN_SECONDS).follow([names.outcomes])) as followed:
         for key, body in webhooks:
             await producer.send(names.webhooks, body, key=key.encode())
-        async with asyncio.timeout(600):
-            async for record in consumer:
-                outcome = Outcome.model_validate_json(record.value)
-                if outcome.subject.startswith("invoice/") and outcome.result == "posted":
-                    waiting.discard(outcome.subject.removeprefix("invoice/"))
-                if not waiting:
-                    break
+        async for batch in followed:
+            for record in batch.records:
+                outcome = Outcome.model_validate_json(record.value or b"")
+                if outcome.subject.kind == "invoice" and outcome.result == "posted":
+                    waiting.discard(outcome.subject.id)
+            if not waiting:
+                break
         seconds = time.monotonic() - started
     await producer.stop()
     return seconds

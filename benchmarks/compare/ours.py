@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from models.outcomes import Outcome
 from simulators.kafka.embedded import embedded_broker
 from stream.demo.demo import environment
 from stream.demo.processes import Children
-from stream.kafka.log import open_consumer, partitions_of
+from stream.kafka.log import EventLog, Followed
 from stream.settings import Kafka, Settings
 from stream.topics import TopicNames, topic_names
 
@@ -46,24 +46,13 @@ async def running_worker(addresses: Json, directory: Path) -> AsyncIterator[Run]
             await children.start("worker", ready_within_seconds=READY_SECONDS, also=default_item)
             prefix = children.environment["METRONOME_QBO_KAFKA__TOPIC_PREFIX"]
             names = topic_names(Settings(kafka=Kafka(topic_prefix=prefix)))
-            async with _following(bootstrap, names) as consumer:
-                yield lambda bills: _run(bootstrap, names, consumer, bills)
+            async with aclosing(EventLog(bootstrap, READY_SECONDS).follow([names.outcomes])) as followed:
+                yield lambda bills: _run(bootstrap, names, followed, bills)
         finally:
             await children.stop()
 
 
-@asynccontextmanager
-async def _following(bootstrap: str, names: TopicNames) -> AsyncIterator[AIOKafkaConsumer]:
-    numbers = (await partitions_of(bootstrap, [names.outcomes]))[names.outcomes]
-    mine = [TopicPartition(names.outcomes, number) for number in numbers]
-    async with open_consumer(bootstrap, READY_SECONDS) as consumer:
-        consumer.assign(mine)
-        for each in mine:
-            consumer.seek(each, 0)
-        yield consumer
-
-
-async def _run(bootstrap: str, names: TopicNames, consumer: AIOKafkaConsumer, bills: Sequence[Bill]) -> Reports:
+async def _run(bootstrap: str, names: TopicNames, followed: AsyncIterator[Followed], bills: Sequence[Bill]) -> Reports:
     """The outcome of each; a parked or refused one is a report of what is wrong."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         for bill in bills:
@@ -71,12 +60,12 @@ async def _run(bootstrap: str, names: TopicNames, consumer: AIOKafkaConsumer, bi
     waiting = {bill.invoice_id for bill in bills}
     reports: Reports = {}
     async with asyncio.timeout(RUN_SECONDS):
-        async for record in consumer:
-            outcome = Outcome.model_validate_json(record.value)
-            kind, _, invoice_id = outcome.subject.partition("/")
-            if kind == "invoice":
-                trouble = f"{outcome.result}: {outcome.reason}"
-                reports[invoice_id] = None if outcome.result in DONE else trouble
+        async for batch in followed:
+            for record in batch.records:
+                outcome = Outcome.model_validate_json(record.value or b"")
+                if outcome.subject.kind == "invoice":
+                    trouble = f"{outcome.result}: {outcome.reason}"
+                    reports[outcome.subject.id] = None if outcome.result in DONE else trouble
             if reports.keys() >= waiting:
                 break
     return reports

@@ -9,22 +9,21 @@ import json
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiokafka import TopicPartition
 from cryptography.fernet import Fernet
 
 from models.document import is_ours
 from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
 from simulators.kafka.embedded import PARTITIONS_PER_TOPIC, embedded_broker
-from stream.kafka.log import open_consumer, partitions_of
+from stream.kafka.log import EventLog
 from stream.settings import Kafka, Settings
 from stream.topics import TopicNames, topic_names
 
@@ -80,7 +79,7 @@ class Demo:
     web_url: str
     bootstrap_servers: str
     names: TopicNames
-    _read_to: dict[TopicPartition, int] = field(default_factory=dict)
+    _read_to: dict[int, int] = field(default_factory=dict)
 
     async def deliver(self, progress: Callable[[int], None], within_seconds: float) -> Pass:
         """Send every webhook, and follow the outcomes until each invoice has one more. Raises TimeoutError."""
@@ -89,12 +88,13 @@ class Demo:
         async with asyncio.timeout(within_seconds):
             sending = asyncio.create_task(self._finalize_all())
             try:
-                async for outcome in self._new_outcomes():
-                    if outcome.subject.startswith("invoice/"):
-                        result.outcomes[outcome.subject.removeprefix("invoice/")] = outcome
-                        progress(len(result.outcomes))
-                    if len(result.outcomes) >= expected:
-                        break
+                async with aclosing(self._new_outcomes()) as outcomes:
+                    async for outcome in outcomes:
+                        if outcome.subject.kind == "invoice":
+                            result.outcomes[outcome.subject.id] = outcome
+                            progress(len(result.outcomes))
+                        if len(result.outcomes) >= expected:
+                            break
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
@@ -108,17 +108,17 @@ class Demo:
             async with session.post(url, json={"url": self.webhook_url, "all": True}) as response:
                 response.raise_for_status()
 
-    async def _new_outcomes(self) -> AsyncIterator[Outcome]:
+    async def _new_outcomes(self) -> AsyncGenerator[Outcome, None]:
         """Outcomes as they are recorded, from where the last pass ended."""
-        numbers = (await partitions_of(self.bootstrap_servers, [self.names.outcomes]))[self.names.outcomes]
-        mine = [TopicPartition(self.names.outcomes, number) for number in numbers]
-        async with open_consumer(self.bootstrap_servers, READY_WITHIN_SECONDS) as consumer:
-            consumer.assign(mine)
-            for each in mine:
-                consumer.seek(each, self._read_to.get(each, 0))
-            async for record in consumer:
-                self._read_to[TopicPartition(record.topic, record.partition)] = record.offset + 1
-                yield Outcome.model_validate_json(record.value)
+        log = EventLog(self.bootstrap_servers, READY_WITHIN_SECONDS)
+        followed = log.follow(
+            [self.names.outcomes], lambda _, partition, bounds: self._read_to.get(partition, bounds.first)
+        )
+        async with aclosing(followed):
+            async for batch in followed:
+                for record in batch.records:
+                    self._read_to[record.address.partition] = record.address.offset + 1
+                    yield Outcome.model_validate_json(record.value or b"")
 
     async def compare(self, first: Pass) -> list[Row]:
         """Both books side by side, read from the simulators and not from our own records."""

@@ -18,7 +18,7 @@ from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
 from agents.write_back import WriteBack
 from models.ledger import TABLES
 from models.record import Address, TopicRole
-from stream.kafka.log import read_commands
+from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import topic_names
 from stream.wiring import TokenCipher, enricher, metronome_client, quickbooks_client, retry_policy
@@ -65,7 +65,7 @@ class Engine:
             oauth=oauth,
             cipher=TokenCipher(settings.encryption_keys),
             quickbooks=partial(quickbooks_client, settings, transport),
-            read_commands=partial(read_commands, settings),
+            read_commands=EventLog.of(settings).read_commands,
         )
 
     async def _send(

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import TopicPartition
 from pydantic import ValidationError
 
 from models.ledger import LedgerEntry
-from stream.kafka.log import (
-    BATCH_RECORDS_MAX,
-    POLL_INTERVAL_SECONDS,
-    bounds_of,
-    broker_errors,
-    open_consumer,
-    partitions_of,
-)
+from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import changelog
 
@@ -54,29 +46,13 @@ async def following(settings: Settings, enter: Callable[[LedgerEntry], None]) ->
 
 
 async def _follow(settings: Settings, enter: Callable[[LedgerEntry], None], at_the_end: asyncio.Event) -> None:
-    topic, timeout_seconds = changelog(settings, "invoices"), settings.kafka.timeout_seconds
-    bootstrap = str(settings.kafka.bootstrap_servers)
-    with broker_errors(bootstrap, timeout_seconds):
-        async with open_consumer(bootstrap, timeout_seconds) as consumer:
-            async with asyncio.timeout(timeout_seconds):
-                numbers = (await partitions_of(bootstrap, [topic]))[topic]
-                partitions = [TopicPartition(topic, number) for number in numbers]
-                consumer.assign(partitions)
-                bounds = await bounds_of(consumer, partitions)
-            for partition, each in bounds.items():
-                consumer.seek(partition, each.first)
-            behind = {partition for partition, each in bounds.items() if each.first < each.end}
-            while True:
-                if not behind:
-                    at_the_end.set()
-                fetched = await consumer.getmany(
-                    timeout_ms=int(POLL_INTERVAL_SECONDS * 1000), max_records=BATCH_RECORDS_MAX
-                )
-                for records in fetched.values():
-                    for record in records:
-                        if (entry := _entry(record.value)) is not None:
-                            enter(entry)
-                behind = {each for each in behind if await consumer.position(each) < bounds[each].end}
+    async with aclosing(EventLog.of(settings).follow([changelog(settings, "invoices")])) as followed:
+        async for batch in followed:
+            for record in batch.records:
+                if (entry := _entry(record.value)) is not None:
+                    enter(entry)
+            if batch.caught_up:
+                at_the_end.set()
 
 
 def _entry(value: bytes | None) -> LedgerEntry | None:

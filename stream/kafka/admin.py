@@ -75,6 +75,13 @@ class TopicDifference:
 class BrokerUnreachable(OperatorError):
     """Kafka did not answer in time at the address that the message names."""
 
+    @classmethod
+    def at(cls, bootstrap_servers: str, seconds: float) -> BrokerUnreachable:
+        return cls(
+            f"Kafka at {bootstrap_servers} did not answer within {seconds:g} s. Is it running, and is "
+            "kafka.bootstrap_servers right?"
+        )
+
 
 class TopicMismatch(OperatorError):
     """Topics exist that do not fit their plans: the message names each, what was found, what is wanted and a remedy."""
@@ -145,10 +152,7 @@ async def _connected(
                 stack.push_async_callback(admin.close)
                 yield admin
         except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
-            raise BrokerUnreachable(
-                f"Kafka at {bootstrap_servers} did not answer within {timeout_seconds:g} s. Is it running, and is "
-                "kafka.bootstrap_servers right?"
-            ) from error
+            raise BrokerUnreachable.at(bootstrap_servers, timeout_seconds) from error
 
 
 async def _start(bootstrap_servers: str, deadline: float) -> AIOKafkaAdminClient:

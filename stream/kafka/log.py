@@ -1,4 +1,4 @@
-"""Reading records where they lie: one by its address, or a range of offsets.
+"""Reading records where they lie: one by its address, a range of offsets, or all and those that come.
 
 Every consumer here is assigned its partitions by hand, belongs to no group and never commits, so that reading
 leaves no trace on anything that is running.
@@ -7,9 +7,10 @@ leaves no trace on anything that is running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -26,7 +27,11 @@ from .admin import BrokerUnreachable
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 POLL_INTERVAL_SECONDS = 0.25
+FETCH_WAIT_MILLISECONDS = 100
+"""A fetch waits so long for records; the embedded broker answers none before."""
 STOP_TIMEOUT_SECONDS = 5
 BATCH_RECORDS_MAX = 1000
 
@@ -37,6 +42,10 @@ class ReadFailed(OperatorError):
 
 class TopicsMissing(ReadFailed):
     """Topics that are to be read do not exist."""
+
+
+class RecordsDeleted(ReadFailed):
+    """Records were deleted from Kafka, by their retention, while they were to be read."""
 
 
 class RecordMissing(ReadFailed):
@@ -71,121 +80,213 @@ class Bounds:
         return "no records" if self.first >= self.end else f"offsets {self.first} to {self.end - 1}"
 
 
-async def read_one(bootstrap: str, address: Address, timeout_seconds: float) -> RawRecord:
-    """The record at `address`. Raises RecordMissing, TopicsMissing or BrokerUnreachable within the time."""
-    with broker_errors(bootstrap, timeout_seconds):
-        async with asyncio.timeout(timeout_seconds):
-            existing = await partitions_of(bootstrap, [address.topic])
-            if address.partition not in existing[address.topic]:
-                raise RecordMissing(f"there is no record at {address}: the topic has no such partition")
-            partition = TopicPartition(address.topic, address.partition)
-            async with open_consumer(bootstrap, timeout_seconds) as consumer:
-                consumer.assign([partition])
-                bounds = (await bounds_of(consumer, [partition]))[partition]
-                if not bounds.first <= address.offset < bounds.end:
-                    raise RecordMissing(f"there is no record at {address}: the partition has {bounds}")
-                consumer.seek(partition, address.offset)
-                record: ConsumerRecord = await consumer.getone(partition)
-            if record.offset != address.offset:
-                raise RecordMissing(f"the record at {address} was compacted away: a newer one has its key")
-            return RawRecord.of(record)
+@dataclass(frozen=True)
+class Followed:
+    """Some records, in order within their partitions; `caught_up`: where the topics ended at the beginning is read."""
+
+    records: list[RawRecord]
+    caught_up: bool
 
 
-async def read_each(bootstrap: str, addresses: Sequence[Address], timeout_seconds: float) -> AsyncIterator[RawRecord]:
-    """The records at `addresses`, which lie in one partition and ascend; those that are gone are left out.
+Start = Callable[[str, int, Bounds], int]
+"""The first offset to read of a topic's partition, which has these offsets now."""
 
-    Raises TopicsMissing, BrokerUnreachable or ReadFailed; `timeout_seconds` bounds the start, and each record.
-    """
-    place = addresses[0]
-    partition = TopicPartition(place.topic, place.partition)
-    with broker_errors(bootstrap, timeout_seconds):
-        async with open_consumer(bootstrap, timeout_seconds) as consumer:
-            consumer.assign([partition])
-            async with asyncio.timeout(timeout_seconds):
-                bounds = (await bounds_of(consumer, [partition]))[partition]
-            expected: int | None = None
-            for address in addresses:
-                if not bounds.first <= address.offset < bounds.end:
-                    continue
-                if address.offset != expected:
+
+def _from_the_beginning(topic: str, partition: int, bounds: Bounds) -> int:
+    return bounds.first
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """The topics of a cluster, to be read. Every method raises BrokerUnreachable when Kafka does not answer within
+    `timeout_seconds`, and TopicsMissing for topics that do not exist."""
+
+    bootstrap_servers: str
+    timeout_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings, timeout_seconds: float | None = None) -> EventLog:
+        """Needs kafka.bootstrap_servers."""
+        assert settings.kafka.bootstrap_servers is not None
+        return cls(settings.kafka.bootstrap_servers, timeout_seconds or settings.kafka.timeout_seconds)
+
+    async def partitions(self, topics: Collection[str]) -> dict[str, list[int]]:
+        """The partitions of each topic."""
+        with self._errors():
+            async with asyncio.timeout(self.timeout_seconds):
+                return await _partitions_of(self.bootstrap_servers, topics)
+
+    async def bounds(self, topic: str, partitions: Collection[int] | None = None) -> dict[int, Bounds]:
+        """The offsets that each partition of a topic (or each one named) has now. Raises ReadFailed."""
+        with self._errors():
+            async with asyncio.timeout(self.timeout_seconds), self._consumer() as consumer:
+                chosen = await self._chosen(topic, partitions)
+                consumer.assign(chosen)
+                return {each.partition: bounds for each, bounds in (await _bounds_of(consumer, chosen)).items()}
+
+    async def read_one(self, address: Address) -> RawRecord:
+        """The record at `address`. Raises RecordMissing."""
+        with self._errors():
+            async with asyncio.timeout(self.timeout_seconds):
+                existing = await _partitions_of(self.bootstrap_servers, [address.topic])
+                if address.partition not in existing[address.topic]:
+                    raise RecordMissing(f"there is no record at {address}: the topic has no such partition")
+                partition = TopicPartition(address.topic, address.partition)
+                async with self._consumer() as consumer:
+                    consumer.assign([partition])
+                    bounds = (await _bounds_of(consumer, [partition]))[partition]
+                    if not bounds.first <= address.offset < bounds.end:
+                        raise RecordMissing(f"there is no record at {address}: the partition has {bounds}")
                     consumer.seek(partition, address.offset)
-                async with asyncio.timeout(timeout_seconds):
                     record: ConsumerRecord = await consumer.getone(partition)
-                expected = record.offset + 1
-                if record.offset == address.offset:
-                    yield RawRecord.of(record)
+                if record.offset != address.offset:
+                    raise RecordMissing(f"the record at {address} was compacted away: a newer one has its key")
+                return RawRecord.of(record)
 
+    async def read_each(self, addresses: Sequence[Address]) -> AsyncGenerator[RawRecord, None]:
+        """The records at `addresses`, which lie in one partition and ascend; those that are gone are left out.
 
-async def read_range(
-    bootstrap: str,
-    topic: str,
-    from_offset: int,
-    to_offset: int | None,
-    partitions: Collection[int] | None = None,
-    *,
-    timeout_seconds: float,
-) -> AsyncIterator[RawRecord]:
-    """The records of each partition (all, unless named) from `from_offset` to `to_offset`, both included.
+        `timeout_seconds` bounds the start, and each record. Raises ReadFailed.
+        """
+        partition = TopicPartition(addresses[0].topic, addresses[0].partition)
+        with self._errors():
+            async with self._consumer() as consumer:
+                consumer.assign([partition])
+                async with asyncio.timeout(self.timeout_seconds):
+                    bounds = (await _bounds_of(consumer, [partition]))[partition]
+                expected: int | None = None
+                for address in addresses:
+                    if not bounds.first <= address.offset < bounds.end:
+                        continue
+                    if address.offset != expected:
+                        consumer.seek(partition, address.offset)
+                    async with asyncio.timeout(self.timeout_seconds):
+                        record: ConsumerRecord = await consumer.getone(partition)
+                    expected = record.offset + 1
+                    if record.offset == address.offset:
+                        yield RawRecord.of(record)
 
-    `to_offset` None means to the end. The ends are taken when reading starts; offsets that a partition does not have
-    are left out. In order within a partition, partitions mixed. `timeout_seconds` bounds the start, and then the
-    wait for each next batch. Raises TopicsMissing, BrokerUnreachable or ReadFailed.
-    """
-    # One consumer for the bounds and another for the records: aiokafka can hang when it is stopped just after it was
-    # assigned a second time (its fetcher takes the cancellation for that of an old fetch).
-    bounds = await range_bounds(bootstrap, topic, partitions, timeout_seconds=timeout_seconds)
-    starts, ends = {}, {}
-    for number, each in bounds.items():
-        start = max(each.first, from_offset)
-        end = each.end if to_offset is None else min(each.end, to_offset + 1)
-        if start < end:
-            starts[TopicPartition(topic, number)], ends[TopicPartition(topic, number)] = start, end
-    if not ends:
-        return
-    with broker_errors(bootstrap, timeout_seconds):
-        async with open_consumer(bootstrap, timeout_seconds) as consumer:
-            consumer.assign(list(ends))
-            for partition, start in starts.items():
-                consumer.seek(partition, start)
-            async for record in _until(consumer, ends, timeout_seconds):
-                yield record
+    async def read_range(
+        self, topic: str, first: int = 0, last: int | None = None, partitions: Collection[int] | None = None
+    ) -> AsyncGenerator[RawRecord, None]:
+        """The records of each partition (all, unless named) from offset `first` to `last`, both included.
 
+        `last` None means to the end. The ends are taken when reading starts; offsets that a partition does not have
+        are left out. In order within a partition, partitions mixed. `timeout_seconds` bounds the start, and then the
+        wait for each next batch. Raises ReadFailed.
+        """
+        # One consumer for the bounds and another for the records: aiokafka can hang when it is stopped just after it
+        # was assigned a second time (its fetcher takes the cancellation for that of an old fetch).
+        starts, ends = {}, {}
+        for number, each in (await self.bounds(topic, partitions)).items():
+            start = max(each.first, first)
+            end = each.end if last is None else min(each.end, last + 1)
+            if start < end:
+                starts[TopicPartition(topic, number)], ends[TopicPartition(topic, number)] = start, end
+        if not ends:
+            return
+        with self._errors():
+            async with self._consumer() as consumer:
+                consumer.assign(list(ends))
+                for partition, start in starts.items():
+                    consumer.seek(partition, start)
+                async for record in _until(consumer, ends, self.timeout_seconds):
+                    yield record
 
-async def range_bounds(
-    bootstrap: str, topic: str, partitions: Collection[int] | None = None, *, timeout_seconds: float
-) -> dict[int, Bounds]:
-    """The offsets that each partition of a topic (or each one named) has now. Raises as `read_range`."""
-    with broker_errors(bootstrap, timeout_seconds):
-        async with asyncio.timeout(timeout_seconds), open_consumer(bootstrap, timeout_seconds) as consumer:
-            chosen = await _chosen(bootstrap, topic, partitions)
-            consumer.assign(chosen)
-            return {each.partition: bounds for each, bounds in (await bounds_of(consumer, chosen)).items()}
-
-
-@asynccontextmanager
-async def open_consumer(bootstrap: str, timeout_seconds: float) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer without a group. A broker that is starting is waited for; raises TimeoutError."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-    )
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            while True:
+    async def read_records(self, topic: str, decode: Callable[[bytes], T]) -> AsyncGenerator[tuple[T, Address], None]:
+        """Everything that lies in a topic now, decoded. What cannot be decoded is left out: it is a dead letter."""
+        async with aclosing(self.read_range(topic)) as records:
+            async for record in records:
                 try:
-                    await consumer.start()
-                    break
-                except KafkaConnectionError:
-                    await asyncio.sleep(POLL_INTERVAL_SECONDS)
-        yield consumer
-    finally:
-        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-            await consumer.stop()
+                    yield decode(record.value or b""), record.address
+                except ValueError:
+                    log.warning("unreadable_record", at=str(record.address))
+
+    async def read_commands(self, addresses: Sequence[Address]) -> list[Command]:
+        """The commands at `addresses` of one partition, in order; never raises.
+
+        Those that cannot be read stay parked, and are asked for again by the next probe.
+        """
+        commands: list[Command] = []
+        try:
+            async with aclosing(self.read_each(addresses)) as records:
+                async for record in records:
+                    try:
+                        commands.append(COMMANDS.validate_json(record.value or b""))
+                    except ValidationError:
+                        log.error("unreadable_command", at=str(record.address))  # a dead letter by now
+        except (ReadFailed, BrokerUnreachable) as failure:
+            log.warning("commands_not_read", wanted=len(addresses), read=len(commands), reason=str(failure))
+        return commands
+
+    async def follow(
+        self, topics: Collection[str], start: Start = _from_the_beginning
+    ) -> AsyncGenerator[Followed, None]:
+        """All that lies in the topics, and all that comes, for ever; in between, batches without records.
+
+        Raises RecordsDeleted when what is next was deleted meanwhile, and ReadFailed.
+        """
+        with self._errors():
+            async with self._consumer() as consumer:
+                async with asyncio.timeout(self.timeout_seconds):
+                    found = await _partitions_of(self.bootstrap_servers, topics)
+                    partitions = [TopicPartition(topic, each) for topic in topics for each in found[topic]]
+                    consumer.assign(partitions)
+                    bounds = await _bounds_of(consumer, partitions)
+                for each in partitions:
+                    consumer.seek(each, start(each.topic, each.partition, bounds[each]))
+                behind = set(partitions)
+                while True:
+                    fetched = await consumer.getmany(
+                        timeout_ms=int(POLL_INTERVAL_SECONDS * 1000), max_records=BATCH_RECORDS_MAX
+                    )
+                    behind = {each for each in behind if await consumer.position(each) < bounds[each].end}
+                    records = [RawRecord.of(record) for batch in fetched.values() for record in batch]
+                    yield Followed(records, caught_up=not behind)
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """A started consumer without a group. A broker that is starting is waited for; raises TimeoutError."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
+        )
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                while True:
+                    try:
+                        await consumer.start()
+                        break
+                    except KafkaConnectionError:
+                        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            yield consumer
+        finally:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await consumer.stop()
+
+    async def _chosen(self, topic: str, partitions: Collection[int] | None) -> list[TopicPartition]:
+        existing = (await _partitions_of(self.bootstrap_servers, [topic]))[topic]
+        if unknown := set(partitions or ()) - set(existing):
+            raise ReadFailed(f"topic {topic} has partitions {existing[0]} to {existing[-1]}, not {sorted(unknown)}")
+        return [TopicPartition(topic, each) for each in existing if partitions is None or each in partitions]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What can go wrong with the broker, in our words: BrokerUnreachable or ReadFailed."""
+        try:
+            yield
+        except OffsetOutOfRangeError as error:
+            raise RecordsDeleted("records were deleted from Kafka while they were read") from error
+        except (TimeoutError, NodeNotReadyError) as error:
+            raise BrokerUnreachable.at(self.bootstrap_servers, self.timeout_seconds) from error
+        except KafkaError as error:
+            raise ReadFailed(f"Kafka at {self.bootstrap_servers}: {error}") from error
 
 
-async def partitions_of(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
+async def _partitions_of(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
     """The partitions of each topic. Raises TopicsMissing; never creates a topic by asking for it.
 
     The caller bounds the wait: a broker that is starting is waited for.
@@ -212,23 +313,16 @@ async def partitions_of(bootstrap: str, topics: Collection[str]) -> dict[str, li
     return {topic: found[topic] for topic in topics}
 
 
-async def bounds_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
+async def _bounds_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
     """First and end offsets of partitions that the consumer is assigned to."""
     first = await consumer.beginning_offsets(partitions)
     end = await consumer.end_offsets(partitions)
     return {each: Bounds(first[each], end[each]) for each in partitions}
 
 
-async def _chosen(bootstrap: str, topic: str, partitions: Collection[int] | None) -> list[TopicPartition]:
-    existing = (await partitions_of(bootstrap, [topic]))[topic]
-    if unknown := set(partitions or ()) - set(existing):
-        raise ReadFailed(f"topic {topic} has partitions {existing[0]} to {existing[-1]}, not {sorted(unknown)}")
-    return [TopicPartition(topic, each) for each in existing if partitions is None or each in partitions]
-
-
 async def _until(
     consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], timeout_seconds: float
-) -> AsyncIterator[RawRecord]:
+) -> AsyncGenerator[RawRecord, None]:
     clock = asyncio.get_running_loop().time
     last_progress, open_ends = clock(), dict(ends)
     while open_ends:
@@ -247,37 +341,3 @@ async def _until(
             last_progress = clock()
         elif clock() - last_progress > timeout_seconds:
             raise TimeoutError
-
-
-@contextmanager
-def broker_errors(bootstrap: str, timeout_seconds: float) -> Iterator[None]:
-    """What can go wrong with the broker, in our words: BrokerUnreachable or ReadFailed."""
-    try:
-        yield
-    except OffsetOutOfRangeError as error:
-        raise ReadFailed("records were deleted from Kafka while they were read") from error
-    except (TimeoutError, NodeNotReadyError) as error:
-        raise BrokerUnreachable(
-            f"Kafka at {bootstrap} did not answer within {timeout_seconds:g} s. Is it running, and is "
-            "kafka.bootstrap_servers right?"
-        ) from error
-    except KafkaError as error:
-        raise ReadFailed(f"Kafka at {bootstrap}: {error}") from error
-
-
-async def read_commands(settings: Settings, addresses: Sequence[Address]) -> list[Command]:
-    """The commands at `addresses` of one partition, in order; never raises.
-
-    Those that cannot be read stay in the waiting room, and are asked for again by the next probe.
-    """
-    assert settings.kafka.bootstrap_servers is not None
-    commands: list[Command] = []
-    try:
-        async for record in read_each(settings.kafka.bootstrap_servers, addresses, settings.kafka.timeout_seconds):
-            try:
-                commands.append(COMMANDS.validate_json(record.value or b""))
-            except ValidationError:
-                log.error("unreadable_command", at=str(record.address))  # a dead letter by now
-    except (ReadFailed, BrokerUnreachable) as failure:
-        log.warning("commands_not_recalled", wanted=len(addresses), read=len(commands), reason=str(failure))
-    return commands

@@ -59,10 +59,7 @@ async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
 
 
 def _unreachable(settings: Settings) -> BrokerUnreachable:
-    kafka = settings.kafka
-    return BrokerUnreachable(
-        f"Kafka at {kafka.bootstrap_servers} did not confirm within {kafka.timeout_seconds} s. Is it running?"
-    )
+    return BrokerUnreachable.at(str(settings.kafka.bootstrap_servers), settings.kafka.timeout_seconds)
 
 
 RECONNECT_SECONDS = 2.0

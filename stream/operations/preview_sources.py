@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -26,7 +27,7 @@ from models.metronome import FinalizedProperties, Invoice, InvoiceFinalized, Inv
 from models.money import parse_json
 from models.record import Address
 from stream import OperatorError
-from stream.kafka.log import RawRecord, read_one, read_range
+from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
 
@@ -156,7 +157,7 @@ async def facts_at(settings: Settings, address: Address, source: MetronomeSource
 
     Raises NoSuchInvoice, ReadFailed and BrokerUnreachable.
     """
-    record = await read_one(_bootstrap(settings), address, settings.kafka.timeout_seconds)
+    record = await EventLog.of(settings).read_one(address)
     names = topic_names(settings)
     if address.topic == names.invoices:
         try:
@@ -202,14 +203,12 @@ async def recorded_facts(settings: Settings, since: date, until: date, progress:
 
 async def _all_facts(settings: Settings, progress: Progress) -> AsyncIterator[Found]:
     count, topic = 0, topic_names(settings).invoices
-    async for record in _read(settings, topic, settings.kafka.timeout_seconds):
-        count += 1
-        if count % RECORDS_BETWEEN_PROGRESS == 0:
-            progress(f"{count:,} records of {topic} read …")
-        try:
-            yield InvoiceEnriched.model_validate_json(record.value or b""), record.address
-        except ValidationError:
-            continue  # a dead letter by now
+    async with aclosing(EventLog.of(settings).read_records(topic, InvoiceEnriched.model_validate_json)) as records:
+        async for found in records:
+            count += 1
+            if count % RECORDS_BETWEEN_PROGRESS == 0:
+                progress(f"{count:,} records of {topic} read …")
+            yield found
 
 
 async def recorded_mappings(settings: Settings) -> Mappings:
@@ -223,22 +222,14 @@ async def recorded_mappings(settings: Settings) -> Mappings:
 async def _table(settings: Settings, name: str, model: type[Any]) -> dict[str, Any]:
     rows: dict[str, BaseModel] = {}
     timeout_seconds = min(settings.kafka.timeout_seconds, MAPPINGS_TIMEOUT_SECONDS)
-    async for record in _read(settings, changelog(settings, name), timeout_seconds):
-        key = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            rows.pop(key, None)
-        else:
-            rows[key] = model.model_validate_json(record.value)
+    async with aclosing(EventLog.of(settings, timeout_seconds).read_range(changelog(settings, name))) as records:
+        async for record in records:
+            key = (record.key or b"").decode(errors="replace")
+            if record.value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = model.model_validate_json(record.value)
     return rows
-
-
-def _read(settings: Settings, topic: str, timeout_seconds: float) -> AsyncIterator[RawRecord]:
-    return read_range(_bootstrap(settings), topic, 0, None, timeout_seconds=timeout_seconds)
-
-
-def _bootstrap(settings: Settings) -> str:
-    assert settings.kafka.bootstrap_servers is not None
-    return settings.kafka.bootstrap_servers
 
 
 # Metronome

@@ -4,16 +4,14 @@ A command that is published again is a new command with an outcome of its own; t
 posted twice.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-
-from pydantic import ValidationError
 
 from agents.delivery import ERROR_HEADER
 from models.outcomes import Outcome
 from models.record import Address
-from stream.kafka.log import RawRecord, read_one, read_range
+from stream.kafka.log import EventLog, RawRecord
 from stream.kafka.producer import publishing
 from stream.settings import Settings
 from stream.topics import topic_names
@@ -35,14 +33,12 @@ class Unfinished:
 async def unfinished(settings: Settings, *, subject: str | None, waits_for: str | None) -> list[Unfinished]:
     """What waits, in the order of the commands; of one `subject` or all, for one cause or any."""
     newest: dict[tuple[str, str], Outcome] = {}
-    async for record in _read(settings, topic_names(settings).outcomes):
-        try:
-            outcome = Outcome.model_validate_json(record.value or b"")
-        except ValidationError:
-            continue  # a dead letter by now
-        standing = newest.get((outcome.realm, outcome.subject))
-        if standing is None or outcome.command.offset >= standing.command.offset:
-            newest[outcome.realm, outcome.subject] = outcome
+    outcomes = EventLog.of(settings).read_records(topic_names(settings).outcomes, Outcome.model_validate_json)
+    async with aclosing(outcomes):
+        async for outcome, _ in outcomes:
+            standing = newest.get((outcome.realm, outcome.subject))
+            if standing is None or outcome.command.offset >= standing.command.offset:
+                newest[outcome.realm, outcome.subject] = outcome
     found = [
         Unfinished(outcome)
         for outcome in newest.values()
@@ -55,13 +51,10 @@ async def unfinished(settings: Settings, *, subject: str | None, waits_for: str 
 
 async def redrive_commands(settings: Settings, chosen: list[Unfinished]) -> int:
     """Publish the commands again, in their order; how many were confirmed. Raises BrokerUnreachable, ReadFailed."""
-    assert settings.kafka.bootstrap_servers is not None
     topic = topic_names(settings).commands
     async with publishing(settings) as publisher:
         for each in chosen:
-            record = await read_one(
-                settings.kafka.bootstrap_servers, each.outcome.command, settings.kafka.timeout_seconds
-            )
+            record = await EventLog.of(settings).read_one(each.outcome.command)
             await publisher.send(topic, record.key, record.value)
     return len(chosen)
 
@@ -81,11 +74,13 @@ class DeadRecord:
 
 async def dead_letters(settings: Settings, *, from_offset: int = 0, to_offset: int | None = None) -> list[DeadRecord]:
     found = []
-    async for record in _read(settings, topic_names(settings).deadletters, from_offset, to_offset):
-        headers = dict(record.headers)
-        topic = _text(headers, "topic")
-        if topic:
-            found.append(DeadRecord(record, topic, _text(headers, "exception.message")))
+    records = EventLog.of(settings).read_range(topic_names(settings).deadletters, from_offset, to_offset)
+    async with aclosing(records):
+        async for record in records:
+            headers = dict(record.headers)
+            topic = _text(headers, "topic")
+            if topic:
+                found.append(DeadRecord(record, topic, _text(headers, "exception.message")))
     return found
 
 
@@ -102,19 +97,3 @@ async def redrive_dead_letters(settings: Settings, chosen: list[DeadRecord]) -> 
 
 def _text(headers: Mapping[str, bytes], name: str) -> str:
     return headers.get(ERROR_HEADER + name, b"").decode(errors="replace")
-
-
-async def _read(
-    settings: Settings, topic: str, from_offset: int = 0, to_offset: int | None = None
-) -> AsyncIterator[RawRecord]:
-    assert settings.kafka.bootstrap_servers is not None
-    records = read_range(
-        settings.kafka.bootstrap_servers,
-        topic,
-        from_offset,
-        to_offset,
-        timeout_seconds=settings.kafka.timeout_seconds,
-    )
-    async with aclosing(records):  # type: ignore[type-var]
-        async for record in records:
-            yield record

@@ -20,7 +20,7 @@ from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address
 from stream import OperatorError
-from stream.kafka.log import RawRecord, range_bounds, read_range
+from stream.kafka.log import EventLog, RawRecord
 from stream.kafka.producer import publishing
 from stream.settings import Settings
 from stream.topics import topic_names
@@ -117,9 +117,7 @@ class Replay:
 
     async def _check_range(self) -> None:
         topic, selection = topic_names(self.settings).invoices, self.selection
-        bounds = await range_bounds(
-            self._bootstrap, topic, selection.partitions, timeout_seconds=self.settings.kafka.timeout_seconds
-        )
+        bounds = await EventLog.of(self.settings).bounds(topic, selection.partitions)
         if any(
             max(each.first, selection.from_offset) <= min(each.end - 1, selection.to_offset) for each in bounds.values()
         ):
@@ -161,15 +159,9 @@ class Replay:
     async def _read(
         self, topic: str, from_offset: int = 0, to_offset: int | None = None, partitions: list[int] | None = None
     ) -> AsyncIterator[RawRecord]:
-        records = read_range(
-            self._bootstrap,
-            topic,
-            from_offset,
-            to_offset,
-            partitions,
-            timeout_seconds=self.settings.kafka.timeout_seconds,
-        )
-        async with aclosing(records):  # type: ignore[type-var]
+        async with aclosing(
+            EventLog.of(self.settings).read_range(topic, from_offset, to_offset, partitions)
+        ) as records:
             async for record in records:
                 self.records_read += 1
                 if self.records_read % 100 == 0:

@@ -25,7 +25,7 @@ from models.ledger import TABLES
 from models.record import Address
 from stream import formatting as words
 from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import RawRecord, ReadFailed, RecordMissing, TopicsMissing, read_one
+from stream.kafka.log import EventLog, RawRecord, ReadFailed, RecordMissing, TopicsMissing
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
 from stream.web.history import Event
@@ -105,8 +105,7 @@ class Pages:
 
     def __init__(self, settings: Settings, index: Index, read_timeout_seconds: float) -> None:
         assert settings.kafka.bootstrap_servers is not None
-        self._read_timeout_seconds = read_timeout_seconds
-        self._bootstrap = settings.kafka.bootstrap_servers
+        self._log = EventLog.of(settings, read_timeout_seconds)
         self._index = index
         self._page_rows = settings.web.page_rows
         self._hard_expiry_warning = timedelta(days=settings.quickbooks.hard_expiry_warning_days)
@@ -182,7 +181,7 @@ class Pages:
             raise NotThere(f"Records can be read from these topics: {', '.join(sorted(self._topics))}.")
         address = Address(topic=parts["topic"], partition=_number(parts["partition"]), offset=_number(parts["offset"]))
         try:
-            record = await read_one(self._bootstrap, address, self._read_timeout_seconds)
+            record = await self._log.read_one(address)
         except (RecordMissing, TopicsMissing) as error:
             raise NotThere(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         return _record(record)
@@ -203,7 +202,7 @@ class Pages:
         if address is None:
             return None, None
         try:
-            record = await read_one(self._bootstrap, address, self._read_timeout_seconds)
+            record = await self._log.read_one(address)
             command = COMMANDS.validate_json(record.value or b"")
         except (ReadFailed, BrokerUnreachable, ValueError) as error:
             log.warning("document_unreadable", address=str(address), error=type(error).__name__)

@@ -8,35 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import aclosing
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
 from pydantic import ValidationError
 
 from models.events import ConnectionChanged
 from models.ledger import TABLES
 from stream.formatting import iso_of_ms
 from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import (
-    POLL_INTERVAL_SECONDS,
-    RawRecord,
-    TopicsMissing,
-    bounds_of,
-    broker_errors,
-    open_consumer,
-    partitions_of,
-)
+from stream.kafka.log import POLL_INTERVAL_SECONDS, Bounds, EventLog, RawRecord, RecordsDeleted, TopicsMissing
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
 
 from .history import Role, dead_letter_of, event_of
 from .index import Batch, Index, Position, TableRow
 from .masking import masked_json
-
-BATCH_RECORDS_MAX = 2000
 
 log = structlog.get_logger()
 
@@ -53,9 +40,7 @@ class Projection:
     """
 
     def __init__(self, settings: Settings, index: Index) -> None:
-        assert settings.kafka.bootstrap_servers is not None
-        self._bootstrap = settings.kafka.bootstrap_servers
-        self._timeout_seconds = settings.kafka.timeout_seconds
+        self._log = EventLog.of(settings)
         self._index = index
         names = topic_names(settings)
         self._connections = names.connections
@@ -67,6 +52,7 @@ class Projection:
             names.deadletters: "deadletters",
         }
         self._tables = {changelog(settings, table): table for table in TABLES}
+        self._topics = [*self._roles, self._connections, *self._tables]
 
     async def run(self) -> None:
         """Follow the topics for ever, until cancelled."""
@@ -79,79 +65,57 @@ class Projection:
     async def _follow(self, *, to_the_end: bool) -> None:
         while True:
             try:
-                with broker_errors(self._bootstrap, self._timeout_seconds):
-                    partitions = await self._wait_for_topics()
-                async with self._consumer(partitions) as consumer:
-                    await self._read(consumer, partitions, to_the_end=to_the_end)
+                await self._wait_for_topics()
+                await self._read(to_the_end=to_the_end)
                 return
             except _IndexIsOfAnotherLog as reason:
                 log.warning("index_rebuilt", reason=str(reason))
                 await asyncio.to_thread(self._index.clear)
-            except OffsetOutOfRangeError:
-                log.warning("records_deleted_while_reading")  # retention: go on with what is still kept
+            except RecordsDeleted:
+                log.warning("records_deleted_while_reading")  # by their retention: what is still kept is read
 
-    async def _wait_for_topics(self) -> list[TopicPartition]:
-        topics = [*self._roles, self._connections, *self._tables]
-        missing: TopicsMissing | None = None
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                while True:
-                    try:
-                        found = await partitions_of(self._bootstrap, topics)
-                        return [TopicPartition(topic, each) for topic in topics for each in found[topic]]
-                    except TopicsMissing as error:
-                        missing = error
-                    await asyncio.sleep(POLL_INTERVAL_SECONDS)
-        except TimeoutError:
-            if missing is None:
-                raise
-            raise missing from None
+    async def _wait_for_topics(self) -> None:
+        """Returns when all topics are there; raises TopicsMissing when they do not appear in time."""
+        started = time.monotonic()
+        while True:
+            try:
+                await self._log.partitions(self._topics)
+                return
+            except TopicsMissing:
+                if time.monotonic() - started > self._log.timeout_seconds:
+                    raise
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
-    @asynccontextmanager
-    async def _consumer(self, partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
-        """Assigned, and set to the record before the stored position, by which the log is recognised."""
+    async def _read(self, *, to_the_end: bool) -> None:
+        """From the record before each stored position on, by which the log is recognised."""
         positions = await asyncio.to_thread(self._index.positions)
-        async with AsyncExitStack() as stack:
-            with broker_errors(self._bootstrap, self._timeout_seconds):
-                consumer = await stack.enter_async_context(open_consumer(self._bootstrap, self._timeout_seconds))
-                consumer.assign(partitions)
-                async with asyncio.timeout(self._timeout_seconds):
-                    bounds = await bounds_of(consumer, partitions)
-            for partition in partitions:
-                stored = positions.get((partition.topic, partition.partition))
-                first, end = bounds[partition].first, bounds[partition].end
-                if stored is not None and stored.next_offset > end:
-                    raise _IndexIsOfAnotherLog(f"{partition.topic} ends before the position that was read")
-                consumer.seek(partition, first if stored is None else max(first, stored.next_offset - 1))
-            yield consumer
 
-    async def _read(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], *, to_the_end: bool) -> None:
-        ends = await consumer.end_offsets(partitions) if to_the_end else {}
-        positions = await asyncio.to_thread(self._index.positions)
+        def start(topic: str, partition: int, bounds: Bounds) -> int:
+            stored = positions.get((topic, partition))
+            if stored is not None and stored.next_offset > bounds.end:
+                raise _IndexIsOfAnotherLog(f"{topic} ends before the position that was read")
+            return bounds.first if stored is None else max(bounds.first, stored.next_offset - 1)
+
         last_progress = time.monotonic()
-        while not to_the_end or [each for each in ends if await consumer.position(each) < ends[each]]:
-            fetched = await consumer.getmany(
-                timeout_ms=int(POLL_INTERVAL_SECONDS * 1000), max_records=BATCH_RECORDS_MAX
-            )
-            if not self._index.exists():
-                raise _IndexIsOfAnotherLog("the index was deleted")
-            if fetched:
-                batch = await asyncio.to_thread(self._batch, fetched, positions)
-                await asyncio.to_thread(self._index.apply, batch)
-                positions |= batch.positions
-                last_progress = time.monotonic()
-            elif to_the_end and time.monotonic() - last_progress > self._timeout_seconds:
-                raise BrokerUnreachable(f"Kafka at {self._bootstrap} gave no record for {self._timeout_seconds} s")
+        async with aclosing(self._log.follow(self._topics, start)) as followed:
+            async for fetched in followed:
+                if not self._index.exists():
+                    raise _IndexIsOfAnotherLog("the index was deleted")
+                if fetched.records:
+                    batch = await asyncio.to_thread(self._batch, fetched.records, positions)
+                    await asyncio.to_thread(self._index.apply, batch)
+                    positions |= batch.positions
+                    last_progress = time.monotonic()
+                if to_the_end and fetched.caught_up:
+                    return
+                if to_the_end and time.monotonic() - last_progress > self._log.timeout_seconds:
+                    raise BrokerUnreachable.at(self._log.bootstrap_servers, self._log.timeout_seconds)
 
-    def _batch(
-        self,
-        fetched: dict[TopicPartition, list[ConsumerRecord]],
-        positions: dict[tuple[str, int], Position],
-    ) -> Batch:
+    def _batch(self, fetched: list[RawRecord], positions: dict[tuple[str, int], Position]) -> Batch:
         batch = Batch()
-        for partition, records in fetched.items():
-            place = (partition.topic, partition.partition)
-            for record in map(RawRecord.of, _unread(records, positions.get(place))):
+        for record in fetched:
+            place = (record.address.topic, record.address.partition)
+            if _is_unread(record, positions.get(place)):
                 self._enter(batch, record)
                 batch.positions[place] = Position(record.address.offset + 1, record.timestamp_ms)
         return batch
@@ -168,13 +132,13 @@ class Projection:
             batch.connections.append(change)
 
 
-def _unread(records: list[ConsumerRecord], stored: Position | None) -> Iterable[ConsumerRecord]:
-    """The records behind the stored position; the one before it must be the one that was read."""
-    for record in records:
-        if stored is None or record.offset >= stored.next_offset:
-            yield record
-        elif record.timestamp != stored.timestamp_ms:
-            raise _IndexIsOfAnotherLog(f"{record.topic} was made anew")
+def _is_unread(record: RawRecord, stored: Position | None) -> bool:
+    """Whether it lies behind the stored position; the one before it must be the one that was read."""
+    if stored is None or record.address.offset >= stored.next_offset:
+        return True
+    if record.timestamp_ms != stored.timestamp_ms:
+        raise _IndexIsOfAnotherLog(f"{record.address.topic} was made anew")
+    return False
 
 
 def _table_row(table: str, record: RawRecord) -> TableRow:

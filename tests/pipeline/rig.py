@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
 from models.commands import COMMANDS, Command, PostInvoice
@@ -35,7 +35,7 @@ from simulators.scene import Scene
 from simulators.server import Sandbox, start_sandbox
 from stream.demo.demo import environment
 from stream.demo.processes import Child, Children
-from stream.kafka.log import RawRecord, partitions_of, read_range
+from stream.kafka.log import EventLog, RawRecord
 from stream.settings import Kafka, Settings
 from stream.topics import TABLES, TopicNames, changelog, prepare_topics, topic_names
 from stream.wiring import TokenCipher
@@ -47,7 +47,6 @@ READ_SECONDS = 20
 OUTCOME_SECONDS = 45
 DELIVERY_SECONDS = 90
 POLL_SECONDS = 0.05
-FETCH_WAIT_MS = 50
 CUSTOMER_OF_RIG = "76cbebf3-f36d-5ddc-8b7e-6dd80881c7a6"
 """A Metronome customer that every rig has; it is QuickBooks customer 58."""
 
@@ -163,7 +162,7 @@ class Rig:
         return address
 
     async def records(self, topic: str) -> list[RawRecord]:
-        return [each async for each in read_range(self.bootstrap, topic, 0, None, timeout_seconds=READ_SECONDS)]
+        return [each async for each in EventLog(self.bootstrap, READ_SECONDS).read_range(topic)]
 
     async def commands(self) -> list[Command]:
         return [COMMANDS.validate_json(each.value or b"") for each in await self.records(self.names.commands)]
@@ -204,21 +203,11 @@ class Rig:
         self._follower = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        topic = self.names.outcomes
-        numbers = (await partitions_of(self.bootstrap, [topic]))[topic]
-        mine = [TopicPartition(topic, number) for number in numbers]
-        # The embedded broker answers a fetch only when its wait is over, so a short one.
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=FETCH_WAIT_MS)
-        await consumer.start()
-        try:
-            consumer.assign(mine)
-            for each in mine:
-                consumer.seek(each, 0)
-            async for record in consumer:
-                with suppress(ValidationError):  # garbage, which some tests put there
-                    self.outcomes.append(Outcome.model_validate_json(record.value))
-        finally:
-            await consumer.stop()
+        async with aclosing(EventLog(self.bootstrap, READ_SECONDS).follow([self.names.outcomes])) as followed:
+            async for batch in followed:
+                for record in batch.records:
+                    with suppress(ValidationError):  # garbage, which some tests put there
+                        self.outcomes.append(Outcome.model_validate_json(record.value or b""))
 
     def outcomes_of(self, invoice_id: str) -> list[Outcome]:
         return [each for each in self.outcomes if each.subject == f"invoice/{invoice_id}"]

@@ -34,7 +34,7 @@ from models.outcomes import Outcome
 from simulators.kafka.jars import free_port
 from stream.demo.demo import environment
 from stream.demo.processes import Child, Children
-from stream.kafka.log import partitions_of, read_range
+from stream.kafka.log import EventLog
 from stream.settings import Kafka, Settings
 from stream.topics import prepare_topics, topic_names
 
@@ -314,7 +314,7 @@ async def settle(on: Stage, delivering: asyncio.Task[None], billed: dict[str, An
 async def outcomes_of(on: Stage) -> list[Outcome]:
     """The recorded outcomes of invoices."""
     topic = topic_names(on.settings).outcomes
-    records = read_range(on.bootstrap, topic, 0, None, timeout_seconds=READ_SECONDS)
+    records = EventLog(on.bootstrap, READ_SECONDS).read_range(topic)
     found = [Outcome.model_validate_json(each.value or b"") async for each in records]
     return [each for each in found if each.subject.startswith("invoice/")]
 
@@ -322,7 +322,7 @@ async def outcomes_of(on: Stage) -> list[Outcome]:
 async def nothing_is_left(on: Stage) -> bool:
     """Whether the workers have acknowledged every record of the three topics that they work on."""
     names = topic_names(on.settings)
-    found = await partitions_of(on.bootstrap, [names.webhooks, names.invoices, names.commands])
+    found = await EventLog(on.bootstrap, 30).partitions([names.webhooks, names.invoices, names.commands])
     partitions = [TopicPartition(topic, number) for topic, numbers in found.items() for number in numbers]
     consumer = AIOKafkaConsumer(bootstrap_servers=on.bootstrap, group_id=on.settings.app_id, enable_auto_commit=False)
     await consumer.start()

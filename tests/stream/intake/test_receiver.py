@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from stream.intake.receiver import PATH, create_receiver, invoice_key
 from stream.intake.signature import sign
 from stream.kafka.admin import BrokerUnreachable, create_by_asking
-from stream.kafka.log import read_range
+from stream.kafka.log import EventLog
 from stream.kafka.producer import BrokerAway, RecordTooLarge, WebhookPublisher
 from stream.settings import Settings
 from stream.topics import topic_names
@@ -278,7 +278,7 @@ async def test_the_publisher_waits_for_a_broker_and_then_confirms(embedded_boots
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    (record,) = [record async for record in read_range(embedded_bootstrap, topic, 0, None, timeout_seconds=10)]
+    (record,) = [record async for record in EventLog(embedded_bootstrap, 10).read_range(topic)]
     assert (record.key, record.value, record.headers) == (b"inv-1", EVENT, (("source", b"webhook"),))
     assert len(attempts) == 3
 
@@ -361,6 +361,6 @@ async def test_the_command_declares_its_topic_and_records_on_real_kafka(kafka_bo
     finally:
         assert await end(process) == 0
     assert status == 200
-    (record,) = [record async for record in read_range(kafka_bootstrap, topic, 0, None, timeout_seconds=10)]
+    (record,) = [record async for record in EventLog(kafka_bootstrap, 10).read_range(topic)]
     assert (record.key, record.value) == (b"inv-1", EVENT)
     assert [name for name, _ in record.headers] == ["received-at", "source", "metronome-date"]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from models.commands import COMMANDS, SetCustomerMapping
 from simulators.kafka.embedded import embedded_broker
 from stream.cli import cli
-from stream.kafka.log import RawRecord, read_range
+from stream.kafka.log import EventLog, RawRecord
 from stream.operations.redrive import dead_letters, redrive_commands, redrive_dead_letters, unfinished
 from stream.settings import Settings
 from stream.topics import topic_names
@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 
 async def read_all(settings: Settings, topic: str) -> list[RawRecord]:
-    records = read_range(str(settings.kafka.bootstrap_servers), topic, 0, None, timeout_seconds=10)
+    records = EventLog(str(settings.kafka.bootstrap_servers), 10).read_range(topic)
     return [record async for record in records]
 
 

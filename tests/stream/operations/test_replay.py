@@ -15,7 +15,7 @@ from agents.translate.translate import translate
 from models.commands import COMMANDS, PostInvoice, VoidInvoice
 from models.policy import Policy
 from simulators.kafka.embedded import embedded_broker
-from stream.kafka.log import read_range
+from stream.kafka.log import EventLog
 from stream.operations.replay import OutOfRange, Replay, Selection, Verdict, differences, publish
 from stream.settings import Settings
 from stream.topics import topic_names
@@ -44,7 +44,7 @@ async def published(settings: Settings) -> list[Any]:
     topic = topic_names(settings).commands
     return [
         (COMMANDS.validate_json(each.value or b""), each.key)
-        async for each in read_range(str(settings.kafka.bootstrap_servers), topic, 0, None, timeout_seconds=10)
+        async for each in EventLog(str(settings.kafka.bootstrap_servers), 10).read_range(topic)
     ]
 
 
