@@ -42,7 +42,7 @@ async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Seque
     Money does not wait for this: what Metronome will not take is logged with its remedy, and left.
     """
     outcome = delivered.record
-    subject, _, subject_id = outcome.subject.partition("/")
+    subject, subject_id = outcome.subject.kind, outcome.subject.id
     wanted = {"customer": into.customers, "item": into.items and subject_id != DEFAULT_ITEM}
     if outcome.result not in ("found", "created") or not wanted.get(subject) or outcome.qbo_id is None:
         return []

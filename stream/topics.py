@@ -6,11 +6,10 @@ from typing import get_args
 
 from models.ledger import TABLES
 from models.record import TopicRole
-from stream.kafka.admin import TopicSpec, create_by_asking, declare_topics
+from stream.kafka.admin import FOR_EVER_MS, TopicSpec, create_by_asking, declare_topics
 
 from .settings import Settings
 
-FOR_EVER_MS = -1
 DAY_MS = 86_400_000
 
 

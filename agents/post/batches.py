@@ -36,6 +36,7 @@ from agents.clients.quickbooks import Content
 from agents.clients.quickbooks_errors import item_failure
 from models.ledger import Batch
 from models.quickbooks import RUN_SECONDS_MAX
+from models.subject import RowKey
 
 REQUESTID_CHARACTERS = 32
 """At most 36 (§3.2)."""
@@ -117,7 +118,7 @@ class _Dispatch:
 
     @property
     def key(self) -> str:
-        return f"{self.realm}/{self.requestid}"
+        return RowKey.of(self.realm, self.requestid)
 
     @property
     def body(self) -> bytes:
@@ -327,7 +328,7 @@ class Batches:
 
     def _note_unanswered(self, batch: Batch, left_at: float, generation: int) -> _Unanswered:
         """The doubt about a recorded batch; of one that another life of the worker sent, it begins now."""
-        key = f"{batch.realm}/{batch.requestid}"
+        key = RowKey.of(batch.realm, batch.requestid)
         if key not in self._unanswered:
             self._unanswered[key] = _Unanswered(batch, generation)
             self._start(self._resolve(key, self._unanswered[key], left_at))
@@ -357,7 +358,7 @@ class Batches:
         batch = self._recorded(realm, write.requestid)
         if batch is None:
             raise SendSingly
-        unanswered = self._unanswered.get(f"{realm}/{batch.requestid}")
+        unanswered = self._unanswered.get(RowKey.of(realm, batch.requestid))
         if unanswered is None or not unanswered.over.is_set():
             raise OutcomeUnknown("this write may have left in a batch whose answer nobody knows")
         if unanswered.generation != self._generation:

@@ -16,6 +16,7 @@ from models.ledger import CustomerMapping
 from models.policy import Policy
 from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name, with_suffix
 from models.record import Address
+from models.subject import RowKey, Subject
 
 from .find_or_create import Json, ListEntryQuery, NameTaken, describe, find_or_create, is_active
 from .sink import Parked, Sink
@@ -34,16 +35,16 @@ def customer_ref(realm: str, need: CustomerReference, customers: Customers) -> s
     The mapping for that currency goes first, then an operator's word, the custom field, and the table. Raises Parked
     when none says anything, or when the customer is known to be kept in another currency.
     """
-    of_currency = customers.get(_key(realm, need.customer_id, need.currency)) if need.currency else None
+    of_currency = customers.get(RowKey.of(realm, need.customer_id, need.currency)) if need.currency else None
     if of_currency is not None:
         return of_currency.qbo_id
-    row = customers.get(_key(realm, need.customer_id))
+    row = customers.get(RowKey.of(realm, need.customer_id))
     if need.qbo_id is not None and not _speaks_for(row, need):
         return need.qbo_id
     if row is None:
         raise Parked(
             f"no QuickBooks customer is known for {need.name!r}",
-            waits_for=f"customer/{need.customer_id}",
+            waits_for=Subject.customer(need.customer_id),
             remedy=f"metronome-qbo map customer {need.customer_id} QBO_ID --realm {realm}; or set the custom field "
             "qbo_customer_id in Metronome, and send the invoice's webhook again",
         )
@@ -58,7 +59,7 @@ async def ensure_customer(command: EnsureCustomer, since: Address, sink: Sink) -
     A customer of a further currency is always `mapped`, since its id is not what qbo_customer_id should say.
     """
     realm, need, currency = command.realm, command.customer, command.currency
-    known = sink.tables.customers.get(_key(realm, need.customer_id, currency))
+    known = sink.tables.customers.get(RowKey.of(realm, need.customer_id, currency))
     if known is not None:
         return known, "mapped"
     row, result = await _main(command, since, sink)
@@ -73,7 +74,7 @@ async def ensure_customer(command: EnsureCustomer, since: Address, sink: Sink) -
 async def _main(command: EnsureCustomer, since: Address, sink: Sink) -> tuple[CustomerMapping, str]:
     """The mapping under the customer's own id; its currency is asked for where policy needs to know it."""
     realm, need = command.realm, command.customer
-    key = _key(realm, need.customer_id)
+    key = RowKey.of(realm, need.customer_id)
     row = sink.tables.customers.get(key)
     if row is not None and (need.qbo_id is None or _speaks_for(row, need)):
         if row.currency is None and sink.policy_of(realm).customer_currency == "per-currency":
@@ -101,7 +102,7 @@ async def _of_currency(command: EnsureCustomer, since: Address, sink: Sink) -> C
     row = _row(command, found, "created" if created else "matched", since)
     if row.currency not in (None, currency):
         raise _other_currency(row, need.customer_id, currency)
-    sink.tables.customers[_key(realm, need.customer_id, currency)] = row
+    sink.tables.customers[RowKey.of(realm, need.customer_id, currency)] = row
     return row
 
 
@@ -112,7 +113,7 @@ def _query(command: EnsureCustomer, name: str, sink: Sink, mapped_as: str) -> Li
     if not name:
         raise Parked(
             f"Metronome customer {need.customer_id} has no name that QuickBooks would take",
-            waits_for=f"customer/{mapped_as}",
+            waits_for=Subject.customer(mapped_as),
             remedy=f"name it in Metronome, or {remedy}",
         )
     body: Json = {"Notes": NOTE.format(customer_id=need.customer_id)}
@@ -126,7 +127,7 @@ def _query(command: EnsureCustomer, name: str, sink: Sink, mapped_as: str) -> Li
         name_field="DisplayName",
         names=tuple(dict.fromkeys(names)),
         body=body,
-        subject=f"customer/{mapped_as}",
+        subject=Subject.customer(mapped_as),
         remedy=remedy,
         may_create=policy.missing_customer == "create",
         reactivate=policy.inactive == "reactivate",
@@ -143,7 +144,7 @@ def _choose(
     remedy = f"metronome-qbo map customer {mapped_as} QBO_ID --realm {realm}"
 
     def parked(reason: str) -> Parked:
-        return Parked(reason, waits_for=f"customer/{mapped_as}", remedy=remedy)
+        return Parked(reason, waits_for=Subject.customer(mapped_as), remedy=remedy)
 
     free = []
     for entry in entries:
@@ -202,10 +203,6 @@ def _row(command: EnsureCustomer, found: Json, source: str, since: Address) -> C
     )
 
 
-def _key(realm: str, customer_id: str, currency: str | None = None) -> str:
-    return "/".join(filter(None, (realm, customer_id, currency)))
-
-
 def _speaks_for(row: CustomerMapping | None, need: CustomerReference) -> bool:
     """Whether the row decides, and not the custom field: an operator's does, or one that says the same."""
     return row is not None and (row.source == "operator" or row.qbo_id == need.qbo_id)
@@ -230,7 +227,7 @@ def _owner(realm: str, entry: Json, customers: Customers) -> str | None:
 def _other_currency(row: CustomerMapping, customer_id: str, currency: str) -> Parked:
     return Parked(
         f"QuickBooks customer {row.qbo_id} {row.name!r} is kept in {row.currency}, the invoice is in {currency}",
-        waits_for=f"customer/{customer_id}/{currency}",
+        waits_for=Subject.customer(customer_id, currency),
         remedy=f"metronome-qbo map customer {customer_id}/{currency} QBO_ID --realm {row.realm}, with the id of a "
         f'customer kept in {currency}; or set policy.customer_currency = "per-currency"',
     )

@@ -8,6 +8,7 @@ from models.ledger import ItemMapping
 from models.policy import Policy
 from models.quickbooks import ITEM_NAME_CHARACTERS_MAX, tidy_name, with_suffix
 from models.record import Address
+from models.subject import RowKey, Subject
 
 from .find_or_create import Json, ListEntryQuery, NameTaken, describe, find_or_create, is_active
 from .sink import Parked, Sink
@@ -18,21 +19,21 @@ NOT_FOR_LINES = ("Category", "Group")
 
 def item_ref(realm: str, need: ItemReference, items: Mapping[str, ItemMapping]) -> str:
     """The QuickBooks id of a line's item: an operator's word, custom field, table, default. Raises Parked."""
-    row = items.get(f"{realm}/{need.product_id}") if need.product_id else None
+    row = items.get(RowKey.of(realm, need.product_id)) if need.product_id else None
     if row is not None and row.source == "operator":
         return row.qbo_id
     if need.qbo_id is not None:
         return need.qbo_id
     if row is not None:
         return row.qbo_id
-    default = items.get(f"{realm}/{DEFAULT_ITEM}") if need.product_id is None else None
+    default = items.get(RowKey.of(realm, DEFAULT_ITEM)) if need.product_id is None else None
     fallback = default.qbo_id if default is not None else need.default_qbo_id
     if fallback is not None:
         return fallback
     product = need.product_id or DEFAULT_ITEM
     raise Parked(
         f"no QuickBooks item is known for {need.name!r} (product {product})",
-        waits_for=f"item/{product}",
+        waits_for=Subject.item(product),
         remedy=f"metronome-qbo map item '{product}' QBO_ID --realm {realm}; or set the custom field qbo_item_id in "
         "Metronome, and send the invoice's webhook again",
     )
@@ -42,7 +43,7 @@ async def ensure_item(command: EnsureItem, since: Address, sink: Sink) -> tuple[
     """The item's mapping, and `mapped`, `found` or `created`. Raises Parked, or what outlasted every retry."""
     realm, need = command.realm, command.item
     product = need.product_id or DEFAULT_ITEM
-    key = f"{realm}/{product}"
+    key = RowKey.of(realm, product)
     known = sink.tables.items.get(key)
     if known is not None:
         return known, "mapped"
@@ -62,7 +63,7 @@ async def ensure_item(command: EnsureItem, since: Address, sink: Sink) -> tuple[
 def _query(need: ItemReference, product: str, realm: str, policy: Policy) -> ListEntryQuery:
     """What to look for in QuickBooks. Raises Parked when policy lacks what a new item needs."""
     name = tidy_name(need.name, ITEM_NAME_CHARACTERS_MAX)
-    subject, remedy = f"item/{product}", f"metronome-qbo map item '{product}' QBO_ID --realm {realm}"
+    subject, remedy = Subject.item(product), f"metronome-qbo map item '{product}' QBO_ID --realm {realm}"
     if not name:
         raise Parked(
             f"product {product} has no name that QuickBooks would take",

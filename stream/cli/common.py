@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from agents.clients.failures import Failure
@@ -44,8 +43,6 @@ def report_error(error: Exception) -> int:
             text = f"settings: {error}"
         case OperatorError() | Failure():
             text = str(error)
-        case KafkaError():
-            text = f"Kafka: {type(error).__name__}: {error}. Is it running, and is kafka.bootstrap_servers right?"
         case OSError():
             text = str(error) or type(error).__name__
         case _:

@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import aiohttp
 import typer
-from aiokafka.errors import KafkaError
 from rich.text import Text
 
 from agents.clients.failures import Failure
@@ -40,7 +39,7 @@ RETRY_SECONDS = 30.0
 TOKEN_CHARACTERS_MAX = 10_000
 
 LEVELS = {"problem": ("would fail", "red"), "warning": ("look at", "yellow"), "ok": ("fine", "green")}
-KAFKA_TROUBLE = (ReadFailed, BrokerUnreachable, KafkaError)
+KAFKA_TROUBLE = (ReadFailed, BrokerUnreachable)
 
 
 def preflight(

@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn
 
 import aiohttp
 import typer
-from aiokafka.errors import KafkaError
 
 from agents.clients.failures import Failure
 from agents.clients.transport import AiohttpTransport
@@ -226,7 +225,7 @@ async def _mappings(settings: Settings) -> Mappings:
         return Mappings()
     try:
         return await recorded_mappings(settings)
-    except (ReadFailed, BrokerUnreachable, KafkaError) as error:
+    except (ReadFailed, BrokerUnreachable) as error:
         err.print(f"without the tables' mappings, only custom fields and policy: {error}", style="yellow", markup=False)
         return Mappings()
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from models.subject import Subject
 from stream.operations.redrive import (
     DeadRecord,
     Unfinished,
@@ -49,7 +50,7 @@ def redrive(
     if dead:
         asyncio.run(_dead_letters(settings, from_offset, to_offset, apply=apply, as_json=json))
     else:
-        subject = f"invoice/{invoice}" if invoice else None
+        subject = Subject.invoice(invoice) if invoice else None
         asyncio.run(_commands(settings, subject, waits_for, apply=apply, as_json=json))
 
 

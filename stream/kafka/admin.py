@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     NodeNotReadyError,
     RequestTimedOutError,
     TopicAlreadyExistsError,
@@ -81,6 +82,10 @@ class BrokerUnreachable(OperatorError):
             f"Kafka at {bootstrap_servers} did not answer within {seconds:g} s. Is it running, and is "
             "kafka.bootstrap_servers right?"
         )
+
+
+class KafkaRefused(OperatorError):
+    """Kafka answered, and refused; its access rules or settings are the likely cause."""
 
 
 class TopicMismatch(OperatorError):
@@ -153,6 +158,8 @@ async def _connected(
                 yield admin
         except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
             raise BrokerUnreachable.at(bootstrap_servers, timeout_seconds) from error
+        except KafkaError as error:
+            raise KafkaRefused(f"Kafka at {bootstrap_servers}: {type(error).__name__}: {error}") from error
 
 
 async def _start(bootstrap_servers: str, deadline: float) -> AIOKafkaAdminClient:

@@ -222,7 +222,7 @@ def _unmapped(metronome_id: str) -> str:
 
 
 def _missing_customer(parked: Parked, document: Document, realm: str, policy: Policy) -> Missing:
-    kind, _, mapped_as = parked.waits_for.partition("/")
+    kind, mapped_as = parked.waits_for.kind, parked.waits_for.id
     otherwise = "else it is created" if policy.missing_customer == "create" else "else the invoice waits"
     waits = policy.missing_customer == "park"
     if mapped_as != document.customer.customer_id:  # known, but kept in another currency
@@ -240,7 +240,7 @@ def _missing_customer(parked: Parked, document: Document, realm: str, policy: Po
 
 
 def _missing_item(parked: Parked, name: str, realm: str, *, created: bool) -> Missing:
-    kind, _, product = parked.waits_for.partition("/")
+    kind, product = parked.waits_for.kind, parked.waits_for.id
     then = "the QuickBooks item of that name is taken, else it is created" if created else "the invoice waits"
     return Missing(kind, product, name, str(parked), then, _map_command(kind, product, realm), not created)
 

@@ -235,9 +235,9 @@ async def publish(settings: Settings, verdicts: Iterable[Verdict]) -> int:
 
 
 def _note_outcome(histories: dict[str, History], outcome: Outcome) -> None:
-    about, _, subject_id = outcome.subject.partition("/")
+    subject_id = outcome.subject.id
     taken_back = reversed_id(subject_id)
-    history = histories.get(taken_back or subject_id) if about == "invoice" else None
+    history = histories.get(taken_back or subject_id) if outcome.subject.kind == "invoice" else None
     if history is None:
         return
     if outcome.result == "voided" or (taken_back is not None and outcome.result in ("posted", "unchanged")):

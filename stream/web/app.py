@@ -23,6 +23,7 @@ from models.commands import COMMANDS, PostInvoice
 from models.document import Document
 from models.ledger import TABLES
 from models.record import Address
+from models.subject import RowKey
 from stream import formatting as words
 from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.log import EventLog, RawRecord, ReadFailed, RecordMissing, TopicsMissing
@@ -163,7 +164,8 @@ class Pages:
         )
         for row in page.rows:
             row["value"] = _json_or_text(row["value"])
-            row["realm"], _, row["id"] = row["key"].partition("/")
+            key = RowKey(row["key"])
+            row["realm"], row["id"] = key.realm, key.rest
         columns = [{"field": field, "heading": heading} for field, heading in TABLE_COLUMNS[name]]
         return {"name": name, "tables": list(TABLES), "columns": columns, "search": search, **_paged(page)}
 

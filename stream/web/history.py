@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from agents.delivery import ERROR_HEADER
 from agents.watch import SOURCE, SOURCE_HEADER
 from models.commands import (
     COMMANDS,
@@ -43,7 +44,6 @@ _IN_BOOKS = ("posted", "updated", "unchanged")
 _UNSETTLED = ("parked", "uncertain")
 _FINAL = ("posted", "updated", "voided")
 
-ERRORS = "__connect.errors."
 SUMMARY_CHARACTERS_MAX = 500
 
 
@@ -297,9 +297,9 @@ def _command_summary(command: Command) -> str:
 
 def _of_outcome(record: RawRecord) -> Event:
     outcome = Outcome.model_validate_json(record.value or b"")
-    about, _, subject_id = outcome.subject.partition("/")
+    subject_id = outcome.subject.id
     summary, cause = _outcome_summary(outcome), str(outcome.command)
-    if about != "invoice":
+    if outcome.subject.kind != "invoice":
         return _step("outcomes", record, outcome.result, summary, realm=outcome.realm, cause=cause)
     sets: dict[str, str | float | None] = {"realm": outcome.realm}
     if (taken_back := reversed_id(subject_id)) is not None:
@@ -346,7 +346,7 @@ def _of_outcome(record: RawRecord) -> Event:
 
 
 def _outcome_summary(outcome: Outcome) -> str:
-    what = "credit memo" if outcome.kind == "creditmemo" else outcome.subject.partition("/")[0]
+    what = "credit memo" if outcome.kind == "creditmemo" else outcome.subject.kind
     total = money_text(outcome.total, outcome.currency)
     named = ", ".join(filter(None, (outcome.doc_number, outcome.name, total)))
     document = f"{what} {outcome.qbo_id or ''}".rstrip() + (f" ({named})" if named else "")
@@ -387,11 +387,11 @@ def dead_letter_of(record: RawRecord) -> DeadLetter:
     return DeadLetter(
         address=record.address,
         at=iso_of_ms(record.timestamp_ms),
-        original_topic=headers.get(ERRORS + "topic", ""),
-        original_partition=_whole_number(headers.get(ERRORS + "partition")),
-        original_offset=_whole_number(headers.get(ERRORS + "offset")),
-        error_class=headers.get(ERRORS + "exception.class.name", ""),
-        message=headers.get(ERRORS + "exception.message", "")[:SUMMARY_CHARACTERS_MAX],
+        original_topic=headers.get(ERROR_HEADER + "topic", ""),
+        original_partition=_whole_number(headers.get(ERROR_HEADER + "partition")),
+        original_offset=_whole_number(headers.get(ERROR_HEADER + "offset")),
+        error_class=headers.get(ERROR_HEADER + "exception.class.name", ""),
+        message=headers.get(ERROR_HEADER + "exception.message", "")[:SUMMARY_CHARACTERS_MAX],
     )
 
 

@@ -15,6 +15,7 @@ from models.commands import SetCustomerMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
+from models.subject import Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
@@ -145,8 +146,8 @@ class People:
             self._at.log.append(each.command.topic, each.command.partition, stored.key, stored.value)
         return bool(waiting)
 
-    def newest_outcomes(self) -> dict[tuple[str, str], Outcome]:
-        newest: dict[tuple[str, str], Outcome] = {}
+    def newest_outcomes(self) -> dict[tuple[str, Subject], Outcome]:
+        newest: dict[tuple[str, Subject], Outcome] = {}
         for _, stored in self._at.log.records(TOPICS["outcomes"]):
             outcome = Outcome.model_validate_json(stored.value)
             standing = newest.get((outcome.realm, outcome.subject))
@@ -174,10 +175,10 @@ class People:
         """A customer whose name another one has: a person makes one by hand, and says which it is."""
         mapped = False
         for (realm, subject), outcome in self.newest_outcomes().items():
-            waits_for = outcome.waits_for or ""
+            waits_for = outcome.waits_for or Cause("")
             if outcome.command_type == "EnsureCustomer" and waits_for.startswith(subject):
                 self._by_hand += 1
-                number, customer_id = str(self._by_hand), waits_for.removeprefix("customer/")
+                number, customer_id = str(self._by_hand), waits_for.id
                 command = json.loads(self._at.log.at(outcome.command).value)
                 books = self._quickbooks.books[realm]
                 add_customer(books, number, f"By hand {number}", self._clock(), command["currency"])
@@ -202,9 +203,9 @@ class People:
         newest = self.newest_outcomes()
         refused = {key for key, outcome in newest.items() if outcome.result == "refused"}
         again = [
-            subject.removeprefix("invoice/")
+            subject.id
             for (realm, subject), outcome in newest.items()
-            if subject.startswith("invoice/") and refused & {(realm, subject), (realm, outcome.waits_for)}
+            if subject.kind == "invoice" and refused & {(realm, subject), (realm, outcome.waits_for)}
         ]
         for invoice_id in again:
             self.announce(invoice_id)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from agents.pipeline import ChangelogFence, Table
+from models.subject import RowKey
 
 from .log import CHANGELOG, Log, Producer, Stored, partition_of
 
@@ -76,7 +77,7 @@ class LoggedTable(Table[Row]):
         self._log_change(key, TOMBSTONE)
 
     def _log_change(self, key: str, value: bytes) -> None:
-        partition = partition_of(key.partition("/")[0], self._partitions)
+        partition = partition_of(RowKey(key).realm, self._partitions)
         expected = self._fence.expect(partition)
         sent = self._producer.send(changelog(self.name), partition, key.encode(), value)
         self._unconfirmed[sent] = None

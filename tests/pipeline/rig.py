@@ -23,11 +23,13 @@ import aiohttp
 from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
+from agents.delivery import ERROR_HEADER
 from models.commands import COMMANDS, Command, PostInvoice
 from models.document import is_ours
 from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
 from models.record import Address, Record
+from models.subject import Subject
 from simulators.metronome.generator import generate
 from simulators.metronome.webhooks import finalized_notice, signed_headers
 from simulators.quickbooks.oauth import Grant
@@ -210,7 +212,7 @@ class Rig:
                         self.outcomes.append(Outcome.model_validate_json(record.value or b""))
 
     def outcomes_of(self, invoice_id: str) -> list[Outcome]:
-        return [each for each in self.outcomes if each.subject == f"invoice/{invoice_id}"]
+        return [each for each in self.outcomes if each.subject == Subject.invoice(invoice_id)]
 
     async def outcome(self, invoice_id: str, nth: int = 1, within_seconds: float = OUTCOME_SECONDS) -> Outcome:
         """The nth outcome of an invoice, waited for."""
@@ -352,7 +354,7 @@ async def killed(child: Child) -> None:
 
 def header(record: RawRecord, name: str) -> str:
     """An error header of a dead letter, without its prefix in the name."""
-    return dict(record.headers)["__connect.errors." + name].decode()
+    return dict(record.headers)[ERROR_HEADER + name].decode()
 
 
 def read_samples(path: Path) -> dict[str, Json]:

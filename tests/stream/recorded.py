@@ -14,6 +14,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 
+from agents.delivery import ERROR_HEADER
 from agents.translate.translate import translate
 from models.commands import Command, DeclineInvoice, PostInvoice
 from models.events import ConnectionChanged, InvoiceEnriched
@@ -71,7 +72,7 @@ class Recorder:
         return await self.send(self.names.outcomes, outcome_of(command, at, result, **changes).encode(), REALM.encode())
 
     async def dead_letter(self, original: Address, value: bytes, message: str) -> Address:
-        prefix = "__connect.errors."
+        prefix = ERROR_HEADER
         headers = [
             (prefix + "topic", original.topic.encode()),
             (prefix + "partition", str(original.partition).encode()),

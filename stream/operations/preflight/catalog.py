@@ -9,6 +9,7 @@ from agents.translate.custom_fields import CUSTOMER_FIELD, ITEM_FIELD
 from models.money import EXPONENTS, UnknownUnit, unit_of
 from models.policy import Policy
 from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
+from models.subject import RowKey
 from stream.operations.preview import Mappings
 from stream.operations.setup import CUSTOM_FIELDS
 
@@ -56,7 +57,7 @@ def _products(catalog: Catalog, policy: Policy, mappings: Mappings, realm: str) 
     without = [
         _name(each)
         for each in catalog.products
-        if not fields_of(each).get(ITEM_FIELD, "").strip() and f"{realm}/{each['id']}" not in mappings.items
+        if not fields_of(each).get(ITEM_FIELD, "").strip() and RowKey.of(realm, each["id"]) not in mappings.items
     ]
     if not without:
         yield ok(f"all {len(catalog.products):,} products have an item", "Metronome")
@@ -75,7 +76,8 @@ def _unmapped_customers(catalog: Catalog, policy: Policy, mappings: Mappings, re
     without = [
         _name(each)
         for each in catalog.customers
-        if not fields_of(each).get(CUSTOMER_FIELD, "").strip() and f"{realm}/{each['id']}" not in mappings.customers
+        if not fields_of(each).get(CUSTOMER_FIELD, "").strip()
+        and RowKey.of(realm, each["id"]) not in mappings.customers
     ]
     remedy = (
         f"metronome-qbo map customer CUSTOMER QBO_ID --realm {realm}, or custom field {CUSTOMER_FIELD} in Metronome"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from models.document import COMMIT_PURCHASE_ITEM, CREDIT_ITEM, DRAW_DOWN_ITEM, ROUNDING_ITEM
 from models.policy import Policy
+from models.subject import RowKey
 from stream.operations.preview import Mappings
 
 from .findings import NAMES_SHOWN_MAX, SETUP, Finding, ok, problem, warning
@@ -239,7 +240,7 @@ def _items_that_policy_needs(policy: Policy, mappings: Mappings, realm: str) -> 
         (policy.rounding == "rounding-line", "rounding_item_id", ROUNDING_ITEM),
     )
     for is_needed, name, product in needs:
-        if is_needed and getattr(policy, name) is None and f"{realm}/{product}" not in mappings.items:
+        if is_needed and getattr(policy, name) is None and RowKey.of(realm, product) not in mappings.items:
             yield problem(
                 f"no item for {product}: invoices with such lines would wait",
                 f"set policy.{name}, or metronome-qbo map item '{product}' QBO_ID --realm {realm}",

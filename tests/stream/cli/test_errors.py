@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError
 from typer.testing import CliRunner
 
 from agents.clients.failures import TokenRefused
 from stream import OperatorError
 from stream.cli import COMMANDS, cli, command_of
-from stream.kafka.admin import BrokerUnreachable, TopicUnavailable
+from stream.kafka.admin import BrokerUnreachable, KafkaRefused, TopicUnavailable
 from stream.settings import SettingsError
 from tests import ROOT
 
@@ -31,7 +30,7 @@ def run(*arguments: str, **environment: str) -> Any:
         (TopicUnavailable("the broker refused to create x"), 1, "the broker refused to create x"),
         (SettingsError("kafka.bootstrap_servers: not set"), 2, "settings: kafka.bootstrap_servers: not set"),
         (TokenRefused("Metronome answered 401 (check metronome.token)"), 1, "check metronome.token"),
-        (KafkaError("it broke"), 1, "kafka.bootstrap_servers"),
+        (KafkaRefused("Kafka at x:1: ClusterAuthorizationFailedError"), 1, "ClusterAuthorizationFailedError"),
         (OSError(98, "Address already in use"), 1, "Address already in use"),
     ],
     ids=lambda each: type(each).__name__ if isinstance(each, Exception) else None,
