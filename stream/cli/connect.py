@@ -10,11 +10,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import typer
 
-from agents.clients.oauth import TokenServerTrouble
 from agents.clients.transport import AiohttpTransport
-from stream.kafka.admin import BrokerUnreachable, TopicMismatch, TopicUnavailable
-from stream.kafka.log import ReadFailed
-from stream.operations.connect import REALM, Connected, ConnectFailed, Connector, listen_at
+from stream.operations.connect import REALM, Connected, Connector, listen_at
 from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
@@ -22,7 +19,6 @@ from stream.topics import prepare_topics, topic_names
 from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
 
 REQUIRED = ("kafka.bootstrap_servers", "quickbooks.client_id", "quickbooks.client_secret", "encryption_keys")
-TROUBLE = (ConnectFailed, TokenServerTrouble, BrokerUnreachable, ReadFailed, TopicMismatch, TopicUnavailable)
 REFRESH_TOKEN_VARIABLE = "METRONOME_QBO_REFRESH_TOKEN"  # noqa: S105 - the name of it
 REFRESH_TOKEN_CHARACTERS_MAX = 4096
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")

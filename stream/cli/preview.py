@@ -13,7 +13,6 @@ from typing import Annotated, NoReturn
 import aiohttp
 import typer
 
-from agents.clients.failures import Failure
 from agents.clients.transport import AiohttpTransport
 from models.events import InvoiceEnriched
 from models.record import Address
@@ -44,7 +43,6 @@ from .preview_page import Summary, show_page
 METRONOME_RETRY_SECONDS = 30.0
 """For one page or invoice of Metronome: a person waits for it."""
 
-TROUBLE = (NoSuchInvoice, ReadFailed, BrokerUnreachable, KafkaError, Failure)
 
 Found = tuple[InvoiceEnriched | Unreadable, Address]
 

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agents.clients.failures import Failure
 from stream import logs
 from stream.formatting import count_text
 from stream.intake.watch import Round, run_watch
-from stream.kafka.admin import BrokerUnreachable, TopicMismatch, TopicUnavailable
-from stream.kafka.log import ReadFailed
 
 from .common import EXIT_TROUBLE, Config, Json, load_settings, out, print_json
-
-TROUBLE = (Failure, BrokerUnreachable, ReadFailed, TopicMismatch, TopicUnavailable)
 
 
 def watch(
