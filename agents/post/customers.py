@@ -85,7 +85,7 @@ async def _main(command: EnsureCustomer, since: Address, sink: Sink) -> tuple[Cu
         found, created = await _fetch(realm, need.qbo_id, sink), False
     else:
         name = tidy_name(need.name, CUSTOMER_NAME_CHARACTERS_MAX)
-        found, created = await find_or_create(_query(command, name, sink, need.customer_id), realm, sink)
+        found, created = await _find_or_create(_query(command, name, sink, need.customer_id), since, sink, realm)
     source = "created" if created else "matched" if need.qbo_id is None else "custom field"
     row = _row(command, found, source, since)
     sink.tables.customers[key] = row
@@ -98,12 +98,16 @@ async def _of_currency(command: EnsureCustomer, since: Address, sink: Sink) -> C
     tidy = tidy_name(need.name, CUSTOMER_NAME_CHARACTERS_MAX)
     name = with_suffix(tidy, f" ({currency})", CUSTOMER_NAME_CHARACTERS_MAX)
     query = _query(command, name, sink, f"{need.customer_id}/{currency}")
-    found, created = await find_or_create(query, realm, sink)
+    found, created = await _find_or_create(query, since, sink, realm)
     row = _row(command, found, "created" if created else "matched", since)
     if row.currency not in (None, currency):
         raise _other_currency(row, need.customer_id, currency)
     sink.tables.customers[RowKey.of(realm, need.customer_id, currency)] = row
     return row
+
+
+async def _find_or_create(query: ListEntryQuery, since: Address, sink: Sink, realm: str) -> tuple[Json, bool]:
+    return await find_or_create(query, realm, books=sink.books, retries=sink.retries(realm), command=str(since))
 
 
 def _query(command: EnsureCustomer, name: str, sink: Sink, mapped_as: str) -> ListEntryQuery:

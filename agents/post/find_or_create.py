@@ -5,7 +5,7 @@ makes no twin, whether QuickBooks remembers a requestid or not (docs/vendors/qui
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agents.clients.failures import DuplicateName, DuplicateRequest, OutcomeUnknown, StaleObject, Wait
@@ -13,7 +13,7 @@ from agents.clients.quickbooks import encode
 from agents.clients.retry import Retries
 from models.quickbooks import INACTIVE_SUFFIX, quoted, same_name
 
-from .sink import Parked, Sink, requestid
+from .sink import Books, Parked, requestid
 
 Json = dict[str, Any]
 FOUND_MAX = 100
@@ -48,9 +48,15 @@ class ListEntryQuery:
     ours: Callable[[Json], bool]
 
 
-async def find_or_create(query: ListEntryQuery, realm: str, sink: Sink) -> tuple[Json, bool]:
-    """The entry, and whether we created it. Raises Parked, or what outlasted every retry."""
-    return await _Search(query, realm, sink, sink.retries(realm), {}, str(sink.now())).run()
+async def find_or_create(
+    query: ListEntryQuery, realm: str, *, books: Books, retries: Retries, command: str
+) -> tuple[Json, bool]:
+    """The entry, and whether we created it. Raises Parked, or what outlasted every retry.
+
+    `command` says who asks: asked again after a crash it is the same, and so is the requestid of what it creates;
+    another one makes another request, should QuickBooks remember a refusal.
+    """
+    return await _Search(query, realm, books, retries, command).run()
 
 
 def is_active(entry: Json) -> bool:
@@ -65,17 +71,14 @@ def describe(entries: list[Json], name_field: str) -> str:
 
 @dataclass
 class _Search:
-    """One search; `refused` are the names that QuickBooks called taken, with what it said.
-
-    Another search is another request (`began`), should QuickBooks remember a refusal; the name keeps it from two.
-    """
+    """One search; `refused` are the names that QuickBooks called taken, with what it said."""
 
     query: ListEntryQuery
     realm: str
-    sink: Sink
+    books: Books
     retries: Retries
-    refused: dict[str, DuplicateName]
-    began: str
+    command: str
+    refused: dict[str, DuplicateName] = field(default_factory=dict)
 
     async def run(self) -> tuple[Json, bool]:
         while True:
@@ -96,7 +99,7 @@ class _Search:
             f"SELECT * FROM {query.entity} WHERE {query.name_field} IN ({names}) "  # noqa: S608 - quoted
             f"AND Active IN (true, false) MAXRESULTS {FOUND_MAX}"
         )
-        return (await self.sink.books.query(self.realm, statement)).get(query.entity) or []
+        return (await self.books.query(self.realm, statement)).get(query.entity) or []
 
     def _chosen(self, entries: list[Json]) -> Json | str:
         """The entry to use, or the name under which to create it. Raises Parked."""
@@ -132,9 +135,9 @@ class _Search:
 
     async def _created(self, name: str) -> Json:
         content = encode({self.query.name_field: name, **self.query.body})
-        identity = requestid(self.realm, self.query.subject, f"create {self.began}", content)
+        identity = requestid(self.realm, self.query.subject, f"create {self.command}", content)
         try:
-            created, _ = await self.sink.books.write(self.realm, self.query.entity, content, requestid=identity)
+            created, _ = await self.books.write(self.realm, self.query.entity, content, requestid=identity)
         except DuplicateName as failure:
             self.refused[name] = failure
             raise
@@ -151,9 +154,9 @@ class _Search:
             )
         change = {"Id": entry["Id"], "SyncToken": entry["SyncToken"], "sparse": True, "Active": True}
         content = encode({**change, query.name_field: name})
-        identity = requestid(self.realm, query.subject, f"reactivate {self.began}", content)
+        identity = requestid(self.realm, query.subject, f"reactivate {self.command}", content)
         try:
-            active, _ = await self.sink.books.write(self.realm, query.entity, content, requestid=identity)
+            active, _ = await self.books.write(self.realm, query.entity, content, requestid=identity)
         except DuplicateName as failure:
             raise self._parked(
                 f"the {query.entity.lower()} {entry['Id']} {name!r} is inactive in QuickBooks, and another list entry "

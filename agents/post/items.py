@@ -8,7 +8,7 @@ from models.ledger import ItemMapping
 from models.policy import Policy
 from models.quickbooks import ITEM_NAME_CHARACTERS_MAX, tidy_name, with_suffix
 from models.record import Address
-from models.subject import RowKey, Subject
+from models.subject import Cause, RowKey, Subject
 
 from .find_or_create import Json, ListEntryQuery, NameTaken, describe, find_or_create, is_active
 from .sink import Parked, Sink
@@ -47,7 +47,10 @@ async def ensure_item(command: EnsureItem, since: Address, sink: Sink) -> tuple[
     known = sink.tables.items.get(key)
     if known is not None:
         return known, "mapped"
-    found, created = await find_or_create(_query(need, product, realm, sink.policy_of(realm)), realm, sink)
+    query = _query(need, product, realm, sink.policy_of(realm))
+    found, created = await find_or_create(
+        query, realm, books=sink.books, retries=sink.retries(realm), command=str(since)
+    )
     mapping = ItemMapping(
         realm=realm,
         product_id=product,
@@ -71,12 +74,30 @@ def _query(need: ItemReference, product: str, realm: str, policy: Policy) -> Lis
             remedy=f"name it in Metronome, or {remedy}",
         )
 
+    names = [name]
+    if policy.name_clash == "suffix":
+        names.append(with_suffix(name, policy.name_suffix, ITEM_NAME_CHARACTERS_MAX))
+    return item_query(
+        tuple(dict.fromkeys(names)),
+        income_account=_income_account(policy, name),
+        subject=subject,
+        remedy=remedy,
+        may_create=policy.missing_item == "create",
+        reactivate=policy.inactive == "reactivate",
+    )
+
+
+def item_query(
+    names: tuple[str, ...], *, income_account: str, subject: Subject, remedy: str, may_create: bool, reactivate: bool
+) -> ListEntryQuery:
+    """An item that lines can name; `names` as in ListEntryQuery."""
+
     def choose(entries: list[Json]) -> Json | NameTaken | None:
         usable = [entry for entry in entries if entry.get("Type") not in NOT_FOR_LINES]
         active = [entry for entry in usable if is_active(entry)]
         if len(candidates := active or usable) > 1:
             raise Parked(
-                f"several QuickBooks items are named {name!r}: {describe(candidates, 'FullyQualifiedName')}",
+                f"several QuickBooks items are named {names[0]!r}: {describe(candidates, 'FullyQualifiedName')}",
                 waits_for=subject,
                 remedy=remedy,
             )
@@ -87,18 +108,15 @@ def _query(need: ItemReference, product: str, realm: str, policy: Policy) -> Lis
             )
         return candidates[0] if candidates else None
 
-    names = [name]
-    if policy.name_clash == "suffix":
-        names.append(with_suffix(name, policy.name_suffix, ITEM_NAME_CHARACTERS_MAX))
     return ListEntryQuery(
         entity="Item",
         name_field="Name",
-        names=tuple(dict.fromkeys(names)),
-        body={"Type": "Service", "IncomeAccountRef": {"value": _income_account(policy, name)}},
+        names=names,
+        body={"Type": "Service", "IncomeAccountRef": {"value": income_account}},
         subject=subject,
         remedy=remedy,
-        may_create=policy.missing_item == "create",
-        reactivate=policy.inactive == "reactivate",
+        may_create=may_create,
+        reactivate=reactivate,
         choose=choose,
         ours=lambda entry: False,  # an item may serve many products, so there is no whose
     )
@@ -108,7 +126,7 @@ def _income_account(policy: Policy, name: str) -> str:
     if policy.income_account_id is None:
         raise Parked(
             f"the item {name!r} cannot be created without an income account",
-            waits_for="setting/policy.income_account_id",
+            waits_for=Cause.setting("policy.income_account_id"),
             remedy="set policy.income_account_id, or missing_item to park or default",
         )
     return policy.income_account_id

@@ -7,8 +7,8 @@ import aiohttp
 import typer
 
 from agents.clients.transport import AiohttpTransport
+from models.quickbooks import ITEM_NAME_CHARACTERS_MAX
 from stream.operations.setup import (
-    ITEM_NAME_CHARACTERS_MAX,
     DefaultItem,
     Step,
     choose_default_item,

@@ -3,38 +3,37 @@
 Everything is looked for first, so that running it again changes nothing.
 """
 
-import json
 import time
-import uuid
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Literal
 
 from agents.clients.failures import (
     CompanyUnavailable,
-    DuplicateName,
     Failure,
     MappingBroken,
     OutcomeUnknown,
     TokenRefused,
 )
-from agents.clients.quickbooks import QuickBooksClient, encode
-from agents.clients.transport import AnswerLost, NotSent, Transport
+from agents.clients.quickbooks import QuickBooksClient
+from agents.clients.transport import Transport
 from agents.connections import Connections
+from agents.post.find_or_create import find_or_create
+from agents.post.items import item_query
+from agents.post.sink import Parked
+from models.document import DEFAULT_ITEM
 from models.events import ConnectionChanged
-from models.money import parse_json
-from models.quickbooks import quoted
+from models.subject import Subject
 from stream import OperatorError
 from stream.settings import Settings
-from stream.wiring import TokenCipher, oauth_client, quickbooks_client
+from stream.wiring import TokenCipher, metronome_client, oauth_client, quickbooks_client, retry_policy
 
 from .connection_log import ConnectionLog
 
 CUSTOM_FIELDS = (("contract_product", "qbo_item_id"), ("customer", "qbo_customer_id"), ("contract", "qbo_memo_ref"))
-KEY_PAGES_MAX = 100
+RETRY_SECONDS = 20.0
+"""How long one step is tried again while a vendor is away: a person waits for it."""
 SECOND_TRY_SECONDS = 2.0
-ITEM_NAME_CHARACTERS_MAX = 100
 
 
 class SetupFailed(OperatorError):
@@ -58,16 +57,26 @@ class DefaultItem:
     done: Literal["created", "exists"]
 
 
-async def create_custom_fields(settings: Settings, transport: Transport) -> list[Step]:
+async def create_custom_fields(
+    settings: Settings, transport: Transport, retry_seconds: float = RETRY_SECONDS
+) -> list[Step]:
     """Create the custom-field keys that Metronome lacks (docs/vendors/metronome.md §2). Raises SetupFailed."""
-    existing = await _existing_keys(settings, transport)
-    steps = []
-    for entity, key in CUSTOM_FIELDS:
-        if (entity, key) not in existing:
-            wanted = {"entity": entity, "key": key, "enforce_uniqueness": False}
-            await _metronome(settings, transport, "/v1/customFields/addKey", wanted)
-        steps.append(Step(f"{entity}.{key}", "exists" if (entity, key) in existing else "created"))
-    return steps
+    metronome = metronome_client(settings, transport)
+    retry = retry_policy(retry_seconds, settings.metronome.backoff_max_seconds)
+    try:
+        existing = {(each["entity"], each["key"]) async for each in metronome.every_custom_field_key(retry)}
+        for entity, key in CUSTOM_FIELDS:
+            if (entity, key) not in existing:
+                await metronome.add_custom_field_key(entity, key)
+    except (KeyError, TypeError):
+        raise SetupFailed("Metronome's list of custom-field keys has another shape: is metronome.url right?") from None
+    except TokenRefused as failure:
+        raise SetupFailed(f"{failure}: metronome.token must be one that may manage custom fields") from None
+    except Failure as failure:
+        raise SetupFailed(f"{failure}. Is metronome.url right? Then run setup again, it looks first") from None
+    return [
+        Step(f"{entity}.{key}", "exists" if (entity, key) in existing else "created") for entity, key in CUSTOM_FIELDS
+    ]
 
 
 async def choose_default_item(
@@ -79,24 +88,21 @@ async def choose_default_item(
     """
     client = await _quickbooks(settings, transport, realm)
     try:
-        statement = f"SELECT * FROM Item WHERE Name = {quoted(name)}"  # noqa: S608 - quoted
-        found = (await client.query(realm, statement)).get("Item")
-        if found:
-            return _usable(found[0], name)
-        account = income_account or await _first_income_account(client, realm)
-        body = encode({"Name": name, "Type": "Service", "IncomeAccountRef": {"value": account}})
-        item, _ = await client.write(realm, "Item", body, requestid=uuid.uuid4().hex)
-        return DefaultItem(item["Id"], name, "created")
-    except Failure as failure:
-        raise SetupFailed(_with_remedy(failure, name)) from None
-
-
-def _usable(item: dict[str, Any], name: str) -> DefaultItem:
-    if item.get("Type") == "Category":
-        raise SetupFailed(
-            f"{name!r} is a category in QuickBooks, which no invoice line can use: choose another --item-name"
+        query = item_query(
+            (name,),
+            income_account=income_account or await _first_income_account(client, realm),
+            subject=Subject.item(DEFAULT_ITEM),
+            remedy="choose another --item-name",
+            may_create=True,
+            reactivate=False,
         )
-    return DefaultItem(item["Id"], name, "exists")
+        retries = retry_policy(RETRY_SECONDS, settings.quickbooks.backoff_max_seconds).start()
+        item, created = await find_or_create(query, realm, books=client, retries=retries, command="setup")
+    except Parked as parked:
+        raise SetupFailed(f"{parked}. Remedy: {parked.remedy}") from None
+    except Failure as failure:
+        raise SetupFailed(_with_remedy(failure)) from None
+    return DefaultItem(item["Id"], name, "created" if created else "exists")
 
 
 async def _first_income_account(client: QuickBooksClient, realm: str) -> str:
@@ -110,10 +116,8 @@ async def _first_income_account(client: QuickBooksClient, realm: str) -> str:
     return account
 
 
-def _with_remedy(failure: Failure, name: str) -> str:
+def _with_remedy(failure: Failure) -> str:
     match failure:
-        case DuplicateName():
-            remedy = f"{name!r} belongs to an inactive item: make it active, or choose another --item-name"
         case MappingBroken():
             remedy = "name the id of an active income account with --income-account"
         case TokenRefused() | CompanyUnavailable():
@@ -121,7 +125,7 @@ def _with_remedy(failure: Failure, name: str) -> str:
         case OutcomeUnknown():
             remedy = "run setup again, it looks before it creates"
         case _:
-            remedy = "mend it, and run setup again"
+            remedy = "correct it, and run setup again"
     return f"{failure}. Remedy: {remedy}"
 
 
@@ -149,58 +153,3 @@ async def _quickbooks(settings: Settings, transport: Transport, realm: str) -> Q
         SECOND_TRY_SECONDS,
     )
     return quickbooks_client(settings, transport, connections)
-
-
-async def _existing_keys(settings: Settings, transport: Transport) -> set[tuple[str, str]]:
-    """(entity, key) of every custom field there is."""
-    keys: set[tuple[str, str]] = set()
-    entities = {"entities": [entity for entity, _ in CUSTOM_FIELDS]}
-    page = ""
-    for _ in range(KEY_PAGES_MAX):
-        path = "/v1/customFields/listKeys" + (f"?next_page={quote(page, safe='')}" if page else "")
-        answer = await _metronome(settings, transport, path, entities)
-        try:
-            keys |= {(each["entity"], each["key"]) for each in answer["data"]}
-        except (KeyError, TypeError):
-            raise SetupFailed(
-                "Metronome's list of custom-field keys has another shape: is metronome.url right?"
-            ) from None
-        if not (page := answer.get("next_page") or ""):
-            return keys
-    raise SetupFailed(f"Metronome lists more than {KEY_PAGES_MAX} pages of custom-field keys")
-
-
-async def _metronome(settings: Settings, transport: Transport, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object of a good answer; an empty body is an empty object."""
-    metronome = settings.metronome
-    assert metronome.token is not None
-    headers = {
-        "Authorization": f"Bearer {metronome.token.get_secret_value()}",
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-    }
-    try:
-        answer = await transport(
-            "POST",
-            metronome.url.rstrip("/") + path,
-            headers=headers,
-            body=json.dumps(body).encode(),
-            timeout_seconds=metronome.timeout_seconds,
-        )
-    except (NotSent, AnswerLost) as error:
-        raise SetupFailed(f"Metronome: {error}. Is metronome.url right? Run setup again, it looks first") from None
-    if answer.status in (401, 403):
-        raise SetupFailed(
-            f"Metronome answered {answer.status} to {path}: metronome.token must be one that may manage custom fields"
-        )
-    if answer.status == 409 and path.endswith("/addKey"):
-        return {}  # someone else added the key since we looked
-    if answer.status >= 300:
-        raise SetupFailed(f"Metronome answered {answer.status} to {path}: run setup again in a while")
-    try:
-        parsed = parse_json(answer.body or b"{}")
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise SetupFailed(f"Metronome's answer to {path} is no JSON object: is metronome.url right?")
-    return parsed

@@ -124,7 +124,7 @@ async def test_only_what_is_missing_is_created(settings, transport, sandbox):
 async def test_trouble_at_metronome_names_a_remedy(settings, transport, sandbox, fault, problem):
     sandbox.metronome_faults.add(fault)
     with pytest.raises(SetupFailed, match=problem) as caught:
-        await create_custom_fields(settings, transport)
+        await create_custom_fields(settings, transport, retry_seconds=0.1)
     assert sandbox.addresses.metronome_token not in str(caught.value)
 
 
