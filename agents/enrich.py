@@ -1,17 +1,18 @@
 """From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import structlog
+from cachetools import Cache
 from pydantic import ValidationError
 
 from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
 from models.events import ContractHierarchy, InvoiceEnriched
-from models.metronome import Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
+from models.metronome import MEMO_FIELD, Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 
 from .delivery import Claims, Delivered, InvalidRecord
@@ -19,9 +20,6 @@ from .delivery import Claims, Delivered, InvalidRecord
 log = structlog.get_logger()
 
 RECEIVED_AT_HEADER = "received-at"
-MEMO_REF_FIELD = "qbo_memo_ref"
-
-V = TypeVar("V")
 
 
 class Metronome(Protocol):
@@ -56,35 +54,15 @@ class Routes:
         return realm
 
 
-@dataclass
-class Remembered(Generic[V]):
-    """A bounded memory of facts that may be a little old: names of customers and contracts."""
-
-    seconds: float
-    entries_max: int
-    monotonic: Callable[[], float]
-    _entries: dict[str, tuple[float, V]] = field(default_factory=dict)
-
-    def get(self, key: str) -> V | None:
-        entry = self._entries.get(key)
-        return None if entry is None or self.monotonic() - entry[0] > self.seconds else entry[1]
-
-    def put(self, key: str, value: V) -> None:
-        self._entries.pop(key, None)
-        while len(self._entries) >= self.entries_max:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = (self.monotonic(), value)
-
-
 @dataclass(frozen=True)
 class Enricher:
-    """What `enrich` needs."""
+    """What `enrich` needs. Names of customers and contracts may be a little old, as long as the caches keep them."""
 
     metronome: Metronome
     routes: Routes
     retry: RetryPolicy
-    customers: Remembered[Customer]
-    contracts: Remembered[Contract]
+    customers: Cache[str, Customer]
+    contracts: Cache[str, Contract]
     now: Callable[[], datetime]
 
 
@@ -152,9 +130,9 @@ async def _facts(
     if invoice.payer is not None and invoice.payer.customer_id != customer_id:
         payer = await _customer(invoice.payer.customer_id, enricher)
     contract = await _contract(invoice, enricher)
-    memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_REF_FIELD)
+    memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_FIELD)
     if memo_ref is None and contract is not None:
-        memo_ref = contract.custom_fields.get(MEMO_REF_FIELD)
+        memo_ref = contract.custom_fields.get(MEMO_FIELD)
     return InvoiceEnriched(
         realm=enricher.routes.realm_of(invoice),
         invoice_id=invoice_id,
@@ -186,7 +164,7 @@ async def _customer(customer_id: str, enricher: Enricher) -> Customer:
     customer = enricher.customers.get(customer_id)
     if customer is None:
         customer = await enricher.metronome.customer(customer_id)
-        enricher.customers.put(customer_id, customer)
+        enricher.customers[customer_id] = customer
     return customer
 
 
@@ -197,7 +175,7 @@ async def _contract(invoice: InvoiceHead, enricher: Enricher) -> Contract | None
     contract = enricher.contracts.get(invoice.contract_id)
     if contract is None:
         contract = await enricher.metronome.contract(invoice.customer_id, invoice.contract_id)
-        enricher.contracts.put(invoice.contract_id, contract)
+        enricher.contracts[invoice.contract_id] = contract
     return contract
 
 

@@ -9,6 +9,7 @@ import structlog
 from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
 from models.document import DEFAULT_ITEM
+from models.metronome import CUSTOMER_FIELD, ITEM_FIELD
 from models.outcomes import Outcome
 
 from .delivery import Claims, Delivered, Published
@@ -28,7 +29,7 @@ class WriteBack:
     items: bool
 
 
-FIELDS = {"customer": ("customer", "qbo_customer_id"), "item": ("contract_product", "qbo_item_id")}
+FIELDS = {"customer": ("customer", CUSTOMER_FIELD), "item": ("contract_product", ITEM_FIELD)}
 """Our subjects, with Metronome's entity and the custom field (docs/vendors/metronome.md §2)."""
 
 

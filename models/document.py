@@ -124,8 +124,9 @@ class Document(Value):
     reverses: str | None = None
 
 
-IDENTITY_LINE = "Metronome invoice {invoice_id}"
-"""The first line of a PrivateNote: how a document is known as ours, whatever its number."""
+def identity_line(invoice_id: str) -> str:
+    """The first line of a PrivateNote: how a document is known as ours, whatever its number."""
+    return f"Metronome invoice {invoice_id}"
 
 
 def is_ours(found: dict[str, Any], invoice_id: str) -> bool:
@@ -134,7 +135,7 @@ def is_ours(found: dict[str, Any], invoice_id: str) -> bool:
     A void puts "Voided" before the note (§1.1).
     """
     first_line = (found.get("PrivateNote") or "").partition("\n")[0]
-    return bool(first_line.endswith(IDENTITY_LINE.format(invoice_id=invoice_id)))
+    return bool(first_line.endswith(identity_line(invoice_id)))
 
 
 DEFAULT_ITEM = "*"

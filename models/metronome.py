@@ -19,6 +19,12 @@ def _no_float(number: object) -> object:
 
 Number = Annotated[Decimal, BeforeValidator(_no_float)]
 
+CUSTOMER_FIELD = "qbo_customer_id"
+ITEM_FIELD = "qbo_item_id"
+MEMO_FIELD = "qbo_memo_ref"
+CUSTOM_FIELDS = (("contract_product", ITEM_FIELD), ("customer", CUSTOMER_FIELD), ("contract", MEMO_FIELD))
+"""Our custom fields: the entity on which each stands, and its key (docs/vendors/metronome.md §2)."""
+
 
 class Vendor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")

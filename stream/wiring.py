@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from cachetools import TTLCache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
@@ -13,7 +14,7 @@ from agents.clients.quickbooks import AccessTokens, QuickBooksClient
 from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
 from agents.clients.transport import Transport
-from agents.enrich import Enricher, Remembered, Routes
+from agents.enrich import Enricher, Routes
 from stream import OperatorError
 
 from .settings import Settings
@@ -36,14 +37,19 @@ def retry_policy(retry_seconds: float, backoff_max_seconds: float) -> RetryPolic
     return RetryPolicy(retry_seconds, backoff_max_seconds, time.monotonic)
 
 
+def routes_of(settings: Settings) -> Routes:
+    routing = settings.routing
+    return Routes(routing.customer_field, routing.by_currency, routing.default_realm)
+
+
 def enricher(settings: Settings, metronome: MetronomeClient) -> Enricher:
-    ours, routing = settings.metronome, settings.routing
+    ours = settings.metronome
     return Enricher(
         metronome=metronome,
-        routes=Routes(routing.customer_field, routing.by_currency, routing.default_realm),
+        routes=routes_of(settings),
         retry=retry_policy(ours.retry_seconds, ours.backoff_max_seconds),
-        customers=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
-        contracts=Remembered(ours.cache_seconds, ours.cache_entries_max, time.monotonic),
+        customers=TTLCache(ours.cache_entries_max, ours.cache_seconds, time.monotonic),
+        contracts=TTLCache(ours.cache_entries_max, ours.cache_seconds, time.monotonic),
         now=lambda: datetime.now(UTC),
     )
 

@@ -13,9 +13,6 @@ from models.quickbooks import clean
 
 from .declined import refused
 
-CUSTOMER_FIELD = "qbo_customer_id"
-ITEM_FIELD = "qbo_item_id"
-
 EMAIL_LENGTH_MAX = 100
 """docs/vendors/quickbooks.md §1.3."""
 TEXT_LENGTH_MAX = 31

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from models.document import COMMIT_PURCHASE_ITEM, CREDIT_ITEM, DRAW_DOWN_ITEM, ROUNDING_ITEM, ItemReference
-from models.metronome import LineItem
+from models.metronome import ITEM_FIELD, LineItem
 from models.policy import Policy
 from models.quickbooks import clean
 
 from .amounts import APPLIED
-from .custom_fields import ITEM_FIELD, id_in
+from .custom_fields import id_in
 from .declined import refused
 
 COMMIT_PURCHASE = "commit_purchase"

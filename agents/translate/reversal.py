@@ -3,7 +3,7 @@
 It has the same lines and total and the other sign, and leaves the months before it as they were reported.
 """
 
-from models.document import Document, doc_number, reversal_id
+from models.document import Document, doc_number, identity_line, reversal_id
 from models.quickbooks import cut
 
 from .dates import TxnDate
@@ -13,7 +13,7 @@ from .texts import CUSTOMER_MEMO_LENGTH_MAX, below_identity
 def reversal_of(document: Document, dated: TxnDate) -> Document:
     """A credit memo for an invoice, an invoice for a credit memo; `dated` is when the void became known."""
     identity, note = reversal_id(document.invoice_id), document.private_note.partition("\n")[2]
-    facts = [f"Takes back: {document.doc_number}, Metronome invoice {document.invoice_id}"]
+    facts = [f"Takes back: {document.doc_number}, {identity_line(document.invoice_id)}"]
     if dated.original is not None:
         facts.append(f"Original date: {dated.original}, in a closed period")
     reversal: Document = document.replace(

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from models.document import Kind
+from models.document import Kind, identity_line
 from models.metronome import Invoice, LineItem
 from models.money import Unit
 from models.quickbooks import clean, cut
@@ -63,7 +63,7 @@ def private_note(
 
 def below_identity(invoice_id: str, text: str) -> str:
     """A PrivateNote: the line by which a document is known as ours, and `text` as far as there is room."""
-    return cut("\n".join(filter(None, (f"Metronome invoice {invoice_id}", text))), PRIVATE_NOTE_LENGTH_MAX)
+    return cut("\n".join(filter(None, (identity_line(invoice_id), text))), PRIVATE_NOTE_LENGTH_MAX)
 
 
 def _relations(invoice: Invoice) -> dict[str, str | None]:

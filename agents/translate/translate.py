@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from models.commands import Command, DeclineInvoice, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, Kind, doc_number
 from models.events import InvoiceEnriched
-from models.metronome import Invoice, LineItem
+from models.metronome import CUSTOMER_FIELD, MEMO_FIELD, Invoice, LineItem
 from models.money import Unit, UnknownUnit, parse_json, quantum, round_half_up, unit_of
 from models.policy import Policy
 from models.quickbooks import clean, cut
@@ -20,7 +20,7 @@ from models.record import Address
 
 from . import templates, texts
 from .amounts import broken_sum, counted_lines, figure_out_of_range
-from .custom_fields import CUSTOMER_FIELD, MappedFields, id_in
+from .custom_fields import MappedFields, id_in
 from .dates import TxnDate, days, due, txn_date
 from .declined import Declined, refused, skipped
 from .eligibility import CONSOLIDATED, check_kind, other_payer
@@ -28,7 +28,6 @@ from .lines import LineContext, document_lines
 from .requirements import ensure_commands
 from .reversal import reversal_of
 
-MEMO_FIELD = "qbo_memo_ref"
 REASON_LENGTH_MAX = 1000
 
 BY_HAND = "void the document in QuickBooks, or give a credit memo for it"

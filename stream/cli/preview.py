@@ -32,10 +32,9 @@ from stream.operations.preview_sources import (
     newest_facts,
     recorded_facts,
     recorded_mappings,
-    routes_of,
 )
 from stream.settings import Settings, SettingsError, required
-from stream.wiring import metronome_client, retry_policy
+from stream.wiring import metronome_client, retry_policy, routes_of
 
 from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings
 from .preview_page import Summary, show_page

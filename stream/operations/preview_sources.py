@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ from agents.clients.failures import NotFound
 from agents.clients.metronome import MetronomeClient
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered, InvalidRecord
-from agents.enrich import Enricher, Remembered, Routes, enrich, read_webhook
+from agents.enrich import Routes, enrich, read_webhook
 from agents.translate.dates import issued_on
 from models.events import InvoiceEnriched
 from models.ledger import CustomerMapping, ItemMapping
@@ -30,6 +29,7 @@ from stream import OperatorError
 from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
+from stream.wiring import enricher
 
 from .preview import NOWHERE, Mappings
 
@@ -65,11 +65,6 @@ def address_in(text: str) -> Address | None:
         return None
     partition, offset = found["p1"] or found["p2"], found["o1"] or found["o2"]
     return Address(topic=found["topic"], partition=int(partition), offset=int(offset))
-
-
-def routes_of(settings: Settings) -> Routes:
-    routing = settings.routing
-    return Routes(routing.customer_field, routing.by_currency, routing.default_realm)
 
 
 # A file
@@ -239,18 +234,10 @@ class MetronomeSource:
     """Invoices as Metronome tells them, with what `enrich` adds; nothing is recorded."""
 
     def __init__(self, settings: Settings, metronome: MetronomeClient, retry: RetryPolicy) -> None:
-        remembered = settings.metronome.cache_entries_max
         self._settings = settings
         self._metronome = metronome
         self._retry = retry
-        self._enricher = Enricher(
-            metronome=metronome,
-            routes=routes_of(settings),
-            retry=retry,
-            customers=Remembered(settings.metronome.cache_seconds, remembered, time.monotonic),
-            contracts=Remembered(settings.metronome.cache_seconds, remembered, time.monotonic),
-            now=lambda: datetime.now(UTC),
-        )
+        self._enricher = replace(enricher(settings, metronome), retry=retry)
 
     async def facts_of(self, customer_id: str, invoice_id: str) -> InvoiceEnriched:
         """Raises NoSuchInvoice, and Wait, OutcomeUnknown or TokenRefused when the patience with Metronome ends."""

@@ -23,6 +23,7 @@ from agents.post.items import item_query
 from agents.post.sink import Parked
 from models.document import DEFAULT_ITEM
 from models.events import ConnectionChanged
+from models.metronome import CUSTOM_FIELDS
 from models.subject import Subject
 from stream import OperatorError
 from stream.settings import Settings
@@ -30,7 +31,6 @@ from stream.wiring import TokenCipher, metronome_client, oauth_client, quickbook
 
 from .connection_log import ConnectionLog
 
-CUSTOM_FIELDS = (("contract_product", "qbo_item_id"), ("customer", "qbo_customer_id"), ("contract", "qbo_memo_ref"))
 RETRY_SECONDS = 20.0
 """How long one step is tried again while a vendor is away: a person waits for it."""
 SECOND_TRY_SECONDS = 2.0

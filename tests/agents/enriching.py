@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from cachetools import TTLCache
 
 from agents.clients.metronome import MetronomeClient
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered
-from agents.enrich import Enricher, Remembered, Routes, enrich, read_webhook
+from agents.enrich import Enricher, Routes, enrich, read_webhook
 from models.events import InvoiceEnriched
 from models.record import Address, Record
 from simulators.faults import Faults
@@ -42,8 +43,8 @@ class MetronomeWorld:
             metronome=self.client,
             routes=routes or Routes("qbo_realm_id", {}, "default-realm"),
             retry=RetryPolicy(21_600, 60, self.clock, self.clock.sleep),
-            customers=Remembered(CACHE_SECONDS, 10, self.clock),
-            contracts=Remembered(CACHE_SECONDS, 10, self.clock),
+            customers=TTLCache(10, CACHE_SECONDS, self.clock),
+            contracts=TTLCache(10, CACHE_SECONDS, self.clock),
             now=self.clock.moment,
         )
 

@@ -8,7 +8,7 @@ import pytest
 from agents.clients.failures import Failure, OutcomeUnknown, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
 from agents.delivery import InvalidRecord
-from agents.enrich import Remembered, Routes, claims, read_webhook
+from agents.enrich import Routes, claims, read_webhook
 from models.metronome import InvoiceFinalized, Webhook
 from models.money import parse_json
 from simulators import http
@@ -53,13 +53,6 @@ async def test_customer_and_contract_are_asked_for_once_within_the_cache_time() 
     world.clock.now += CACHE_SECONDS + 1
     await world.enriched()
     assert (world.asked("/invoices/"), world.asked("contracts"), len(world.transport.calls)) == (4, 2, 8)
-
-
-def test_the_memory_of_names_is_bounded() -> None:
-    remembered: Remembered[str] = Remembered(60, 2, Clock())
-    for key in ("a", "b", "a", "c"):
-        remembered.put(key, key)
-    assert [remembered.get(key) for key in "abc"] == ["a", None, "c"]
 
 
 # Routing

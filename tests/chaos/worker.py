@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
+from cachetools import TTLCache
 from pydantic import SecretStr
 
 from agents.clients.metronome import MetronomeClient
@@ -15,7 +16,7 @@ from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Headers
-from agents.enrich import Enricher, Remembered, Routes
+from agents.enrich import Enricher, Routes
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
 from agents.write_back import WriteBack
 from models.commands import COMMANDS, Command
@@ -140,8 +141,8 @@ class Worker:
             metronome=metronome,
             routes=Routes(REALM_FIELD, {}, None),
             retry=RetryPolicy(21_600, 60, time),
-            customers=Remembered(300, 100, time),
-            contracts=Remembered(300, 100, time),
+            customers=TTLCache(100, 300, time),
+            contracts=TTLCache(100, 300, time),
             now=lambda: datetime.fromtimestamp(self.clock(), UTC),
         )
         limiter = RateLimiter(at.limits, monotonic=time)

@@ -5,13 +5,12 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from agents.translate.custom_fields import CUSTOMER_FIELD, ITEM_FIELD
+from models.metronome import CUSTOM_FIELDS, CUSTOMER_FIELD, ITEM_FIELD
 from models.money import EXPONENTS, UnknownUnit, unit_of
 from models.policy import Policy
 from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
 from models.subject import RowKey
 from stream.operations.preview import Mappings
-from stream.operations.setup import CUSTOM_FIELDS
 
 from .company import US, US_TAX_CODES
 from .findings import NAMES_SHOWN_MAX, SETUP, Finding, ok, problem, warning

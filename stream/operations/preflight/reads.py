@@ -10,7 +10,7 @@ from agents.clients.failures import OutcomeUnknown, TokenRefused, Wait
 from agents.clients.metronome import MetronomeClient
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.retry import RetryPolicy
-from agents.translate.custom_fields import CUSTOMER_FIELD, ITEM_FIELD
+from models.metronome import CUSTOMER_FIELD, ITEM_FIELD
 from models.policy import Policy
 from models.quickbooks import quoted
 from stream import OperatorError

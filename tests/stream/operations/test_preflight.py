@@ -19,6 +19,7 @@ from agents.clients.oauth import Tokens
 from agents.clients.transport import AiohttpTransport
 from agents.connections import connected
 from models.ledger import CustomerMapping, ItemMapping
+from models.metronome import CUSTOM_FIELDS
 from models.policy import Policy
 from simulators.quickbooks.books import Company as SimulatedCompany
 from simulators.server import Sandbox, start_sandbox
@@ -36,7 +37,6 @@ from stream.operations.preflight.reads import (
     recorded_token,
 )
 from stream.operations.preview import Mappings
-from stream.operations.setup import CUSTOM_FIELDS
 from stream.settings import Settings
 from stream.topics import topic_names
 from stream.wiring import TokenCipher, quickbooks_client

@@ -14,17 +14,12 @@ from cryptography.fernet import Fernet
 from agents.clients.oauth import Tokens
 from agents.clients.transport import AiohttpTransport
 from agents.connections import connected
+from models.metronome import CUSTOM_FIELDS
 from simulators.faults import Fault
 from simulators.server import start_sandbox
 from stream.kafka.admin import create_by_asking, declare_topics
 from stream.operations.connection_log import ConnectionLog
-from stream.operations.setup import (
-    CUSTOM_FIELDS,
-    DefaultItem,
-    SetupFailed,
-    choose_default_item,
-    create_custom_fields,
-)
+from stream.operations.setup import DefaultItem, SetupFailed, choose_default_item, create_custom_fields
 from stream.settings import Settings
 from stream.topics import topic_names, topic_specs
 from stream.wiring import TokenCipher
