@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 SECOND_TRY_SECONDS = 30.0
 FINISH_SECONDS = 10.0
-"""How long a refresh may go on when the partition of who asked for it goes to another worker."""
+"""How long a refresh may still take when the partition of who asked for it goes to another worker."""
 
 HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
@@ -156,7 +156,7 @@ class Connections:
 
 
 async def finished(work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """What `work` gives. When the caller is cancelled, `work` goes on for so many seconds before the caller ends.
+    """What `work` gives. When the caller is cancelled, `work` has so many seconds more before the caller ends.
 
     Half a refresh loses the company: Intuit has forgotten the old token, and the next owner knows no other.
     """
@@ -175,7 +175,7 @@ async def connections_agent(
 ) -> Sequence[ResumeParked]:
     """Fold the connections topic into the table; a repeated or late fact changes nothing.
 
-    Tokens that come from a person, not from our own refresh, which is in the table already, let go on what waited.
+    Tokens that come from a person, not from our own refresh, which is in the table already, release what waited.
     """
     before = table.get(change.realm)
     if newest(before, change) is not change or before == change:

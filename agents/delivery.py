@@ -172,7 +172,7 @@ class Delivery(Generic[T]):
         await self._slots.acquire()
         if generation != self._generation or self._draining:
             self._slots.release()
-            return  # its partition was given away while it waited: whoever has it now reads it again
+            return  # its partition was given away while it waited: its next owner reads it again
         record, why = self._decoded(event)
         claims = Claims() if why is not None else self._claims(record)  # type: ignore[arg-type]
         before = {self._last[resource] for resource in claims.establishes | claims.uses if resource in self._last}
@@ -199,7 +199,7 @@ class Delivery(Generic[T]):
         if before:
             await asyncio.wait(before)
             if self._draining:
-                return None  # its partition is being given away: whoever has it now does it
+                return None  # its partition is being given away: its next owner does it
         stage = "VALUE_CONVERTER"
         if record is not None:
             stage = "TASK_PUT"
@@ -237,7 +237,7 @@ class Delivery(Generic[T]):
             if dead_letters >= self._dead_letters_in_a_row_max:
                 raise TooManyDeadLetters(
                     f"agent {self.name}: {dead_letters} dead letters in a row, the last at {event.at}; their reasons "
-                    "are on the page /deadletters: mend them and start again (worker.dead_letters_in_a_row_max)"
+                    "are on the page /deadletters: correct the cause and start again (worker.dead_letters_in_a_row_max)"
                 )
 
     async def _drained_by(self, acker: "asyncio.Task[None]") -> None:

@@ -74,7 +74,8 @@ RECORD_OVERHEAD_BYTES = 65_536
 
 class Fenced(StopWorker):
     """Somebody else has written to a changelog of ours: the group gave our partition to another worker, or a worker
-    that was given up still works on it. Whoever notices ends before its next write leaves, and reads what was written.
+    that was given up still works on it. A worker that notices ends before its next write leaves, and reads what was
+    written.
     """
 
 

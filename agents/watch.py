@@ -120,7 +120,7 @@ def is_past(invoice: ListedInvoice, horizon: Horizon, now: datetime) -> bool:
 
 
 def notice_id(invoice: ListedInvoice) -> UUID:
-    """The same for the same invoice and status, whoever announces it and however often."""
+    """The same for the same invoice and status, by any announcer, however often."""
     return uuid5(NOTICES, f"{invoice.id}/{invoice.status}")
 
 

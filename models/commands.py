@@ -83,7 +83,7 @@ class SetItemMapping(_Command):
 
 
 class ResumeParked(_Command):
-    """What waits may go on. `waits_for` names the cause that is gone; None asks one command of each cause to try."""
+    """What waits may resume. `waits_for` names the cause that is gone; None asks one command of each cause to try."""
 
     type: Literal["ResumeParked"] = "ResumeParked"
     waits_for: str | None = None

@@ -32,7 +32,7 @@ _WAITING_FOR = (
     ("open period", "Waiting for the accounting period to be opened"),
     ("quickbooks", "Waiting for QuickBooks to answer again"),
     ("quota", "Waiting: the quota of QuickBooks requests is used up"),
-    ("mapping", "Waiting for a mapping to be mended"),
+    ("mapping", "Waiting for a mapping to be corrected"),
 )
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, where datetime ends

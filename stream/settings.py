@@ -96,7 +96,7 @@ class QuickBooks(Section):
         "was lost is repeated at once; false waits until QuickBooks cannot be at it any more",
     )
     parked_probe_seconds: int = Field(
-        300, ge=1, description="how often one waiting command of each cause tries whether it may go on"
+        300, ge=1, description="how often one waiting command of each cause tries whether it may resume"
     )
     refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
     hard_expiry_warning_days: int = Field(

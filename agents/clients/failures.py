@@ -11,7 +11,7 @@
     ├── DuplicateName        look who has the name
     ├── DuplicateRequest     the requestid was used before: look it up
     ├── NotFound             there is no such thing
-    ├── MappingBroken        a customer, item or other reference is wrong or inactive: park until it is mended
+    ├── MappingBroken        a customer, item or other reference is wrong or inactive: park until it is corrected
     ├── PeriodClosed         the books are closed for that date: park until they are opened
     └── Refused              this payload will never be accepted: refuse, with the reason
 

@@ -19,7 +19,7 @@ class TokenServerTrouble(Wait):
 
 
 class ClientRefused(TokenServerTrouble):
-    """Intuit does not accept our client id and secret; a person must mend the settings, then it works again."""
+    """Intuit does not accept our client id and secret; a person must correct the settings, then it works again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ DOUBLINGS_MAX = 30
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to go on (`retry_seconds`), and the longest pause (`backoff_max_seconds`)."""
+    """How long to retry (`retry_seconds`), and the longest pause (`backoff_max_seconds`)."""
 
     retry_seconds: float
     backoff_max_seconds: float

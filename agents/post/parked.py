@@ -1,6 +1,6 @@
-"""Who waits for what, and who goes on when it comes.
+"""Who waits for what, and who resumes when it comes.
 
-A command that is parked or uncertain is remembered by its address. It goes on when its cause is gone: a mapping was
+A command that is parked or uncertain is remembered by its address. It resumes when its cause is gone: a mapping was
 set, the company was connected, another command that waited for the same succeeded. Since some causes go without a
 word (a period is opened, an item is made active), one command of each cause tries again from time to time, and
 when it succeeds the others follow. In the order in which they first came.
@@ -18,7 +18,7 @@ from models.record import Address
 from models.subject import RowKey
 
 RESUMED_MAX = 500
-"""As many go on at a time; when one of them succeeds, the next follow."""
+"""As many resume at a time; when one of them succeeds, the next follow."""
 
 LOOKED_LATELY = timedelta(seconds=5)
 """After a success the table is looked through at most this often for each cause."""
@@ -28,7 +28,7 @@ LOOKED_LATELY = timedelta(seconds=5)
 class ParkedCommands:
     """The table of waiting commands, by `realm/subject`.
 
-    Who tried within the last `rest` does not go on because another succeeded: those who fail again come to rest.
+    Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest.
     """
 
     rows: MutableMapping[str, Waiting]
@@ -54,11 +54,11 @@ class ParkedCommands:
         return row is None or row.command.partition != command.partition or row.command.offset <= command.offset
 
     def released_by(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
-        """Those who go on now that `waits_for` is known to have come, the first that came first."""
+        """Those who resume now that `waits_for` is known to have come, the first that came first."""
         return self._sent(self._for(realm, waits_for)[:RESUMED_MAX], now)
 
     def released_after_success(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
-        """Those who go on because one that waited for the same succeeded; it need not mean that all will."""
+        """Those who resume because one that waited for the same succeeded; it need not mean that all will."""
         looked = self._looked.get((realm, waits_for))
         if looked is not None and now < looked + LOOKED_LATELY:
             return []

@@ -1,4 +1,4 @@
-"""What the sink works with: the tables, QuickBooks, a clock, and how long to go on."""
+"""What the sink works with: the tables, QuickBooks, a clock, and how long to retry."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence

@@ -3,7 +3,7 @@
 Most are settled by their own command, which was not acknowledged and comes again. One that was recorded over a
 successor's result is not: its command has its outcome, so that nothing would ever look the document up. So the ledger
 rows that a recovery finds with an attempt in them are remembered, and their commands are published again by the next
-probe: whoever executes one looks up before it writes.
+probe: executing one looks up before it writes.
 """
 
 import asyncio

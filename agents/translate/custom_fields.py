@@ -1,7 +1,7 @@
 """What Metronome's custom fields say about a document: ids of QuickBooks, tax codes, an e-mail address.
 
 Those of a line's product come first, then the contract's, then the customer's. A value that cannot be what it should
-be is refused by name, so that it is mended where it stands.
+be is refused by name, so that it is corrected where it stands.
 """
 
 import re

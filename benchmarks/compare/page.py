@@ -21,7 +21,7 @@ of a cent), the same simulated QuickBooks company and the same faults. Measured 
 python-quickbooks {python}, node-quickbooks {node} and metronome-qbo {ours}.
 
 The libraries are clients of QuickBooks' API and do what they promise; they were not made to carry invoices from
-elsewhere, and Metronome, retries and a memory of what was posted are left to whoever uses them. What is compared is
+elsewhere, and Metronome, retries and a memory of what was posted are left to their users. What is compared is
 therefore the program that a careful person writes around each in an afternoon, not the library.
 
 ## How each was used

@@ -29,7 +29,7 @@ def map_(
 ) -> None:
     """Map a Metronome customer or product to a QuickBooks customer or item. It goes before custom fields.
 
-    The mapping is a command on the log like any other. What waited for it goes on by itself.
+    The mapping is a command on the log like any other. What waited for it resumes by itself.
 
     Examples:
 

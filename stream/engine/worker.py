@@ -28,7 +28,7 @@ CONNECTIONS_PER_HOST_MAX = 100
 
 
 class WorkerCrashed(OperatorError):
-    """The worker stopped because of a fault that it must not go on past; start it again when that is mended."""
+    """The worker stopped because of a fault that it must not pass over; start it again when that is corrected."""
 
 
 async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:

@@ -240,7 +240,7 @@ class MetronomeSource:
         self._enricher = replace(enricher(settings, metronome), retry=retry)
 
     async def facts_of(self, customer_id: str, invoice_id: str) -> InvoiceEnriched:
-        """Raises NoSuchInvoice, and Wait, OutcomeUnknown or TokenRefused when the patience with Metronome ends."""
+        """Raises NoSuchInvoice, and Wait, OutcomeUnknown or TokenRefused when the retries with Metronome end."""
         ids = FinalizedProperties(invoice_id=invoice_id, customer_id=customer_id)
         webhook = InvoiceFinalized(type="invoice.finalized", properties=ids)
         try:

@@ -292,7 +292,7 @@ def _command_summary(command: Command) -> str:
         case SetItemMapping():
             return f"An operator says: Metronome product {command.product_id} is QuickBooks item {command.qbo_id}"
         case ResumeParked():
-            return f"What waits for {command.waits_for} may go on" if command.waits_for else "What waits tries again"
+            return f"What waits for {command.waits_for} may resume" if command.waits_for else "What waits is tried"
 
 
 def _of_outcome(record: RawRecord) -> Event:
@@ -378,7 +378,7 @@ def _outcome_summary(outcome: Outcome) -> str:
         case "mapped":
             return f"Mapped to QuickBooks {document}"
         case "resumed":
-            return "Whoever waited for it goes on"
+            return "What waited for it resumes"
 
 
 def dead_letter_of(record: RawRecord) -> DeadLetter:

@@ -36,7 +36,7 @@ WINDOW_SECONDS = 61.0
 UNRECORDED_SECONDS = 5.0
 """A worker that dies so soon after a refresh may not have recorded it."""
 OUTSIDE = ("Wait", "OutcomeUnknown", "TokenRefused")
-"""Failures of Metronome that may outlast the patience of `enrich`, and so end in a dead letter."""
+"""Failures of Metronome that may outlast the retries of `enrich`, and so end in a dead letter."""
 
 Json = dict[str, Any]
 Row = TypeVar("Row", bound=BaseModel)

@@ -72,7 +72,7 @@ class World:
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         await asyncio.gather(nemesis.run(), self.people.bill(self.plan.seconds, self.plan.redrives))
         for _ in range(REPAIRS_MAX):
-            await asyncio.sleep(PEOPLE_COME_SECONDS)  # what goes on by itself has done so by then
+            await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
             if self.never_quiet or not self.people.repair():
                 return

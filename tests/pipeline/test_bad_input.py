@@ -152,7 +152,7 @@ async def test_an_unknown_product_parks_the_invoice_until_an_operator_maps_it(ri
     assert document["Line"][0]["SalesItemLineDetail"]["ItemRef"]["value"] == "3"
 
 
-# Metronome in trouble: the event waits, and goes on by itself
+# Metronome in trouble: the event waits, and resumes by itself
 
 
 @pytest.mark.parametrize(

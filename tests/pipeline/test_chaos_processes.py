@@ -69,7 +69,7 @@ SETTINGS = {
     "WORKER__HOSTS_RECEIVER": "false",
     "WORKER__SESSION_TIMEOUT_SECONDS": "6",
     "METRONOME__BACKOFF_MAX_SECONDS": "3",
-    # The pace keeps writes under way at any time, and patience ends well within the run.
+    # The pace keeps writes under way at any time, and retries end well within the run.
     "QUICKBOOKS__REQUESTS_PER_SECOND": "15",
     "QUICKBOOKS__REQUESTS_PER_MINUTE": "900",
     "QUICKBOOKS__TIMEOUT_SECONDS": "5",

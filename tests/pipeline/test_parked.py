@@ -1,4 +1,4 @@
-"""What waits goes on by itself: nobody redrives anything here."""
+"""What waits resumes by itself: nobody redrives anything here."""
 
 from __future__ import annotations
 

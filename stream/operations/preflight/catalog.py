@@ -89,7 +89,7 @@ def _unmapped_customers(catalog: Catalog, policy: Policy, mappings: Mappings, re
         case "park", "off":
             yield problem(f"{what}; their invoices would wait", remedy, "Metronome")
         case "park", _:
-            yield warning(f"{what}; only those that QuickBooks has by name go on", remedy, "Metronome")
+            yield warning(f"{what}; only those that QuickBooks has by name are posted", remedy, "Metronome")
         case _, "off":
             yield warning(f"{what}; they are created", f"nothing, if that is right; else {remedy}", "Metronome")
         case _:

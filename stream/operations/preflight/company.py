@@ -205,7 +205,7 @@ def _items(company: Company, named: dict[str, str]) -> Iterator[Finding]:
     good = 0
     for item_id, who in named.items():
         item = company.items.get(item_id)
-        remedy = f"correct {who}, or mend the item in QuickBooks"
+        remedy = f"correct {who}, or correct the item in QuickBooks"
         account_id = ((item or {}).get("IncomeAccountRef") or {}).get("value")
         account = company.accounts.get(str(account_id), {})
         if item is None or not item.get("Active", True):
@@ -253,7 +253,8 @@ def _customers(company: Company, named: dict[str, str]) -> Iterator[Finding]:
         customer = company.customers.get(customer_id)
         if customer is None or not customer.get("Active", True):
             bad += 1
-            yield from _entry(customer, f"customer {customer_id} ({who})", f"correct {who}, or mend it in QuickBooks")
+            remedy = f"correct {who}, or change it in QuickBooks"
+            yield from _entry(customer, f"customer {customer_id} ({who})", remedy)
     if len(named) > bad:
         yield ok(f"{len(named) - bad:,} mapped customers are active")
 

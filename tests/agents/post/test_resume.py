@@ -1,4 +1,4 @@
-"""What waits goes on when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
+"""What waits resumes when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
 
 from models.commands import (
     Command,

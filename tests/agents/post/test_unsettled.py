@@ -1,4 +1,4 @@
-"""Attempts that nobody works on: found after a recovery, and looked up by whoever executes their command again."""
+"""Attempts that nobody works on: found after a recovery, and looked up when their command is executed again."""
 
 from models.commands import PostInvoice, ResumeParked
 from models.ledger import LedgerEntry
