@@ -4,3 +4,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
+
+BOUND_SECONDS = 300
+"""Ends a wait for something that does not come. Tests wait for states: how long one takes decides nothing."""

@@ -136,15 +136,26 @@ def embedded_bootstrap() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """The `host:port` of a real Kafka that the whole session shares: give topics and groups names of their own."""
+    with wanted_kafka() as kafka:
+        yield kafka.bootstrap_servers
+
+
+@contextmanager
+def wanted_kafka() -> Iterator[RealKafka]:
+    """As `real_kafka`; where none can run, the test that wants it is skipped, or fails."""
     with ExitStack() as stack:
         try:
             kafka = stack.enter_context(real_kafka())
         except NoRealKafka as reason:
             give_up(reason, required=os.environ.get("REQUIRE_KAFKA") == "1")
-        yield kafka.bootstrap_servers
+        yield kafka
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+KAFKA_MARKS = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+"""Of tests on the shared Kafka that run in one process with the others of this group (tests/conftest.py)."""
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=KAFKA_MARKS)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker in turn; the real one starts when the first test asks for it."""
     return Broker(request.param, request.getfixturevalue(f"{request.param}_bootstrap"))

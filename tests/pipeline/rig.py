@@ -30,6 +30,8 @@ from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
 from models.record import Address, Record
 from models.subject import Subject
+from simulators.faults import Fault
+from simulators.http import Request
 from simulators.metronome.generator import generate
 from simulators.metronome.webhooks import finalized_notice, signed_headers
 from simulators.quickbooks.oauth import Grant
@@ -41,13 +43,10 @@ from stream.kafka.log import EventLog, RawRecord
 from stream.settings import Kafka, Settings
 from stream.topics import TABLES, TopicNames, changelog, prepare_topics, topic_names
 from stream.wiring import TokenCipher
+from tests import BOUND_SECONDS
 from tests.brokers import Broker
 from tests.builders import a_line, an_invoice, json_of
 
-READY_SECONDS = 40
-READ_SECONDS = 20
-OUTCOME_SECONDS = 45
-DELIVERY_SECONDS = 90
 POLL_SECONDS = 0.05
 CUSTOMER_OF_RIG = "76cbebf3-f36d-5ddc-8b7e-6dd80881c7a6"
 """A Metronome customer that every rig has; it is QuickBooks customer 58."""
@@ -60,6 +59,41 @@ NO_LIMITS = {
     "QUICKBOOKS__REQUESTS_PER_MINUTE": "600000",
     "QUICKBOOKS__IN_FLIGHT_MAX": "64",
 }
+NO_HURRY = {
+    "KAFKA__TIMEOUT_SECONDS": str(BOUND_SECONDS),
+    "RECEIVER__PUBLISH_TIMEOUT_SECONDS": str(BOUND_SECONDS),
+    "WORKER__SESSION_TIMEOUT_SECONDS": "60",
+    "QUICKBOOKS__PARKED_PROBE_SECONDS": "86400",
+}
+"""On a slow machine nothing of ours gives up early, and nothing is tried that the test has not caused."""
+
+SOON_GIVEN_UP = {"WORKER__SESSION_TIMEOUT_SECONDS": "6"}
+"""For tests that kill workers: the group misses them soon. It may then miss a slow one that lives, too."""
+
+RETRY_SECONDS = 290
+AWAY_FOR_LONG = {"Retry-After": "300"}
+"""A command that may be tried for `RETRY_SECONDS` and is asked to wait for longer is given up at once."""
+
+
+@dataclass(slots=True)
+class Closing(Fault):
+    """Lets the first `open_for` requests pass, and strikes all others until it is cleared.
+
+    So whatever is killed is in the middle of its work, however late the test comes to it.
+    """
+
+    open_for: int = 0
+
+    def strikes(self, request: Request) -> bool:
+        if self.open_for and self.path_contains in request.path and self.method == request.method:
+            self.open_for -= 1
+            return False
+        return Fault.strikes(self, request)
+
+
+def closing(open_for: int) -> Closing:
+    """QuickBooks takes so many writes of invoices, and asks for patience at all further ones."""
+    return Closing("status", "/invoice", "POST", count=1_000_000, body=fault_body("140"), open_for=open_for)
 
 
 @dataclass
@@ -89,13 +123,13 @@ class Rig:
 
     async def start_worker(self, **also: str) -> Child:
         """A worker that is ready; `also` changes its settings, as in WORKER__IN_FLIGHT_MAX="1"."""
-        child = await self.children.start("worker", ready_within_seconds=READY_SECONDS, also=_variables(also))
+        child = await self.children.start("worker", ready_within_seconds=BOUND_SECONDS, also=_variables(also))
         if self.settings.worker.hosts_receiver:
             self.webhook_url = _url_in(child.ready_line)
         return child
 
     async def start_receiver(self, **also: str) -> Child:
-        child = await self.children.start("receive", ready_within_seconds=READY_SECONDS, also=_variables(also))
+        child = await self.children.start("receive", ready_within_seconds=BOUND_SECONDS, also=_variables(also))
         self.webhook_url = _url_in(child.ready_line)
         return child
 
@@ -104,7 +138,7 @@ class Rig:
         grant = grant or self.sandbox.grants[self.realm]
         await self.children.run(
             *("connect", "--realm", grant.realm_id, "--refresh-token", "-"),
-            within_seconds=READY_SECONDS,
+            within_seconds=BOUND_SECONDS,
             stdin=grant.refresh_token + "\n",
         )
 
@@ -119,7 +153,7 @@ class Rig:
 
     async def deliver(self, *invoice_ids: str) -> None:
         """Metronome finalizes the invoices and sends their signed webhooks, again until each is accepted."""
-        async with asyncio.timeout(DELIVERY_SECONDS):
+        async with asyncio.timeout(BOUND_SECONDS):
             deliveries = await self.sandbox.send_finalized(self.webhook_url, list(invoice_ids))
         assert all(each.accepted for each in deliveries), [each for each in deliveries if not each.accepted]
 
@@ -132,7 +166,7 @@ class Rig:
         signed = signed_headers(self.sandbox.webhook_secret, time.time(), body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READ_SECONDS)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session,
             session.post(self.webhook_url, data=BytesIO(body), headers=signed | named) as response,
         ):
             return response.status
@@ -164,7 +198,7 @@ class Rig:
         return address
 
     async def records(self, topic: str) -> list[RawRecord]:
-        return [each async for each in EventLog(self.bootstrap, READ_SECONDS).read_range(topic)]
+        return [each async for each in EventLog(self.bootstrap, BOUND_SECONDS).read_range(topic)]
 
     async def commands(self) -> list[Command]:
         return [COMMANDS.validate_json(each.value or b"") for each in await self.records(self.names.commands)]
@@ -205,7 +239,7 @@ class Rig:
         self._follower = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        async with aclosing(EventLog(self.bootstrap, READ_SECONDS).follow([self.names.outcomes])) as followed:
+        async with aclosing(EventLog(self.bootstrap, BOUND_SECONDS).follow([self.names.outcomes])) as followed:
             async for batch in followed:
                 for record in batch.records:
                     with suppress(ValidationError):  # garbage, which some tests put there
@@ -214,23 +248,21 @@ class Rig:
     def outcomes_of(self, invoice_id: str) -> list[Outcome]:
         return [each for each in self.outcomes if each.subject == Subject.invoice(invoice_id)]
 
-    async def outcome(self, invoice_id: str, nth: int = 1, within_seconds: float = OUTCOME_SECONDS) -> Outcome:
+    async def outcome(self, invoice_id: str, nth: int = 1) -> Outcome:
         """The nth outcome of an invoice, waited for."""
-        await self.until(
-            lambda: len(self.outcomes_of(invoice_id)) >= nth, f"outcome {nth} of {invoice_id}", within_seconds
-        )
+        await self.until(lambda: len(self.outcomes_of(invoice_id)) >= nth, f"outcome {nth} of {invoice_id}")
         return self.outcomes_of(invoice_id)[nth - 1]
 
-    async def until(self, reached: Callable[[], object], what: str, within_seconds: float = OUTCOME_SECONDS) -> None:
+    async def until(self, reached: Callable[[], object], what: str) -> None:
         """Wait for a state of the books, the simulators or the outcomes."""
         try:
-            async with asyncio.timeout(within_seconds):
+            async with asyncio.timeout(BOUND_SECONDS):
                 while not reached():
                     if self._follower is not None and self._follower.done():
                         self._follower.result()
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise AssertionError(f"not within {within_seconds} s: {what}\n{self.logs()[-6000:]}") from None
+            raise AssertionError(f"not within {BOUND_SECONDS} s: {what}\n{self.logs()[-6000:]}") from None
 
     async def posts_a_valid_invoice(self) -> None:
         """Nothing is blocked: one more invoice goes the whole way."""
@@ -239,6 +271,26 @@ class Rig:
         outcome = await self.outcome(invoice_id)
         assert (outcome.result, outcome.total) == ("posted", Decimal(10)), outcome
         assert len(self.documents_of(invoice_id)) == 1
+
+    def generated(self) -> list[str]:
+        """The invoices of the scene."""
+        return [each["id"] for each in self.sandbox.scene.invoices]
+
+    def done(self) -> set[str]:
+        """Invoices that have an outcome."""
+        return {each.subject for each in self.outcomes if each.subject.startswith("invoice/")}
+
+    async def posts_everything_once(self) -> None:
+        """Whatever happened: each invoice of the scene ends in the books once, to the cent."""
+        wanted = self.generated()
+        await self.until(lambda: len(self.done()) == len(wanted), "an outcome for each invoice")
+        # A repeated command may tell its outcome again; it may not tell another one, or write again.
+        results = {each.result for each in self.outcomes if each.subject.startswith("invoice/")}
+        assert results <= {"posted", "unchanged"}, results
+        first = {each: self.outcomes_of(each)[0] for each in wanted}
+        assert {each.result for each in first.values()} == {"posted"}
+        self.assert_books_match(wanted)
+        assert {each: outcome.total for each, outcome in first.items()} == {each: self.billed(each) for each in wanted}
 
     def documents_of(self, invoice_id: str) -> list[Json]:
         """The QuickBooks documents of an invoice, in all companies."""
@@ -295,7 +347,7 @@ async def running_rig(
     kafka = Kafka(bootstrap_servers=None if broker.kind == "embedded" else broker.bootstrap_servers)
     kafka = kafka.model_copy(update={"company_partitions": 4, "webhook_partitions": 4})
     variables = environment(kafka, broker.bootstrap_servers, asdict(sandbox.addresses))
-    variables |= _variables({**NO_LIMITS, "WORKER__SESSION_TIMEOUT_SECONDS": "6", "WORKER__HEALTH_PORT": "0"})
+    variables |= _variables(NO_LIMITS | NO_HURRY)
     variables |= _variables(changes or {})
     rig = Rig(sandbox, Children(directory, variables), settings_of(variables))
     try:
@@ -331,18 +383,18 @@ def fault_body(code: str, message: str = "Refused", detail: str = "for this test
     return json.dumps({"Fault": {"Error": [error], "type": "ValidationFault"}, "time": "2026-11-02T00:00:00.000-07:00"})
 
 
-async def until_async(poll: Callable[[], Any], what: str, within_seconds: float = OUTCOME_SECONDS) -> Any:
+async def until_async(poll: Callable[[], Any], what: str) -> Any:
     """What `poll` gives when it is no longer None."""
-    deadline = time.monotonic() + within_seconds
+    deadline = time.monotonic() + BOUND_SECONDS
     while (found := await poll()) is None:
-        assert time.monotonic() < deadline, f"not within {within_seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {BOUND_SECONDS} s: {what}"
         await asyncio.sleep(POLL_SECONDS)
     return found
 
 
-async def ended(child: Child, within_seconds: float) -> int:
-    """The exit code of a child, which ends within the bound."""
-    async with asyncio.timeout(within_seconds):
+async def ended(child: Child) -> int:
+    """The exit code of a child, which ends by itself."""
+    async with asyncio.timeout(BOUND_SECONDS):
         return await child.process.wait()
 
 

@@ -21,20 +21,19 @@ from stream.demo.processes import ChildFailed
 from tests.brokers import Broker
 from tests.builders import CREDITS, a_line, json_of
 
-from .rig import Rig, ended, fault_body, header, running_rig
+from .rig import AWAY_FOR_LONG, RETRY_SECONDS, SOON_GIVEN_UP, Rig, ended, fault_body, header, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WEBHOOK_BYTES_TOO_MANY = 2 * 1_048_576
 SETTINGS = {
     "POLICY__MISSING_ITEM": "park",
-    "METRONOME__TIMEOUT_SECONDS": "2",
     "METRONOME__BACKOFF_MAX_SECONDS": "1",
-    "QUICKBOOKS__TIMEOUT_SECONDS": "2",
-    "QUICKBOOKS__RETRY_SECONDS": "8",
+    "QUICKBOOKS__RETRY_SECONDS": str(RETRY_SECONDS),
     "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1",
     "QUICKBOOKS__THROTTLED_WAIT_SECONDS": "1",
 }
+SHORT_TIMEOUTS = {"METRONOME__TIMEOUT_SECONDS": "2", "QUICKBOOKS__TIMEOUT_SECONDS": "2"}
 GARBAGE = b"\x00\xff\xfe{\x80garbage"
 
 
@@ -50,9 +49,13 @@ async def running(embedded_bootstrap: str, tmp_path_factory: pytest.TempPathFact
 async def rig(running: Rig) -> AsyncIterator[Rig]:
     """The module's one worker; afterwards a valid invoice goes the whole way, and no fault is left."""
     yield running
-    assert running.sandbox.quickbooks_faults.pending == []
-    assert running.sandbox.metronome_faults.pending == []
-    await running.posts_a_valid_invoice()
+    await nothing_is_blocked(running)
+
+
+async def nothing_is_blocked(rig: Rig) -> None:
+    assert rig.sandbox.quickbooks_faults.pending == []
+    assert rig.sandbox.metronome_faults.pending == []
+    await rig.posts_a_valid_invoice()
 
 
 # At the receiver: refused, and not recorded
@@ -161,11 +164,14 @@ async def test_an_unknown_product_parks_the_invoice_until_an_operator_maps_it(ri
         Fault("status", status=401, body='{"message": "Unauthorized"}'),
         Fault("status", status=429, headers={"x-metronome-rate-limit-type": "client"}, body='{"message": "slow down"}'),
         Fault("status", status=500, body='{"message": "Internal Server Error"}'),
-        Fault("hang"),
     ],
-    ids=["401", "429", "500", "hang"],
+    ids=["401", "429", "500"],
 )
 async def test_an_invoice_waits_for_metronome_and_is_posted(rig: Rig, trouble: Fault) -> None:
+    await waits_for_metronome_and_is_posted(rig, trouble)
+
+
+async def waits_for_metronome_and_is_posted(rig: Rig, trouble: Fault) -> None:
     invoice_id = rig.new_invoice()
     trouble.path_contains, trouble.count = invoice_id, 2
     rig.sandbox.metronome_faults.add(trouble)
@@ -248,12 +254,15 @@ async def test_an_error_that_passes_is_overcome_without_a_person(rig: Rig, statu
         Fault("drop", after_commit=True),
         Fault("truncated", after_commit=True),
         Fault("html", status=502, after_commit=True),
-        Fault("hang", after_commit=True),
         Fault("status", status=500, after_commit=True),
     ],
-    ids=["connection dropped", "half a body", "a gateway's page", "no answer in time", "500"],
+    ids=["connection dropped", "half a body", "a gateway's page", "500"],
 )
 async def test_a_write_whose_answer_is_lost_is_found_again(rig: Rig, trouble: Fault) -> None:
+    await is_found_again(rig, trouble)
+
+
+async def is_found_again(rig: Rig, trouble: Fault) -> None:
     """QuickBooks did the work, and we could not know: the document is adopted, not written twice."""
     invoice_id = rig.new_invoice()
     trouble.path_contains, trouble.method = "/invoice", "POST"
@@ -266,9 +275,12 @@ async def test_a_write_whose_answer_is_lost_is_found_again(rig: Rig, trouble: Fa
 
 
 async def test_quickbooks_away_for_longer_than_our_patience_leaves_the_invoice_uncertain(rig: Rig) -> None:
-    """Every write is answered 500, which may or may not have been done; the command settles it when it comes again."""
+    """A write is answered 500, which may or may not have been done; the command settles it when it comes again."""
     invoice_id = rig.new_invoice()
-    rig.sandbox.quickbooks_faults.add(Fault("status", path_contains="/v3/company", status=500, count=1000))
+    rig.sandbox.quickbooks_faults.add(
+        Fault("status", "/invoice", "POST", status=500),
+        Fault("status", "/v3/company", count=1000, body=fault_body("140"), headers=AWAY_FOR_LONG),
+    )
     await rig.deliver(invoice_id)
     outcome = await rig.outcome(invoice_id)
     rig.sandbox.quickbooks_faults.clear()
@@ -277,6 +289,15 @@ async def test_quickbooks_away_for_longer_than_our_patience_leaves_the_invoice_u
     await rig.publish_command(await rig.post_command_of(invoice_id))
     assert (await rig.outcome(invoice_id, 2)).result == "posted"
     assert len(rig.documents_of(invoice_id)) == 1
+
+
+async def test_who_does_not_answer_in_time_is_asked_again(embedded_bootstrap: str, tmp_path: Path) -> None:
+    """With timeouts so short that a slow machine may have more of them: the end is the same."""
+    async with running_rig(Broker("embedded", embedded_bootstrap), tmp_path, SETTINGS | SHORT_TIMEOUTS) as rig:
+        await rig.start_worker()
+        await waits_for_metronome_and_is_posted(rig, Fault("hang"))
+        await is_found_again(rig, Fault("hang", after_commit=True))
+        await nothing_is_blocked(rig)
 
 
 # Garbage in Kafka
@@ -307,7 +328,8 @@ async def test_a_run_of_dead_letters_stops_the_worker_and_loses_nothing(
 ) -> None:
     """It says why and ends with code 1; with a higher limit, the next worker finishes the rest."""
     broker = Broker("embedded", embedded_bootstrap)
-    async with running_rig(broker, tmp_path, {**SETTINGS, "WORKER__DEAD_LETTERS_IN_A_ROW_MAX": "3"}) as rig:
+    settings = SETTINGS | SOON_GIVEN_UP | {"WORKER__DEAD_LETTERS_IN_A_ROW_MAX": "3"}
+    async with running_rig(broker, tmp_path, settings) as rig:
         invoice_id = rig.new_invoice()
         garbage = [b"%d" % number + GARBAGE for number in range(8)]
         addresses = await rig.publish(rig.names.webhooks, *garbage, rig.webhook_of(invoice_id), partition=0)
@@ -315,7 +337,7 @@ async def test_a_run_of_dead_letters_stops_the_worker_and_loses_nothing(
             worker = await rig.start_worker(WORKER__IN_FLIGHT_MAX="1")
         except ChildFailed:  # it may be over before it is ready
             worker = rig.children.running[-1]
-        assert await ended(worker, within_seconds=30) == 1
+        assert await ended(worker) == 1
         assert "agent enrich: 3 dead letters in a row" in worker.log.read_text()
         assert rig.documents_of(invoice_id) == []
 

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = {
     "QUICKBOOKS__BATCH_SIZE": "30",
-    "QUICKBOOKS__BATCH_WAIT_MILLISECONDS": "500",
-    "QUICKBOOKS__RETRY_SECONDS": "60",
+    "QUICKBOOKS__BATCH_WAIT_MILLISECONDS": "5000",
     "POLICY__DEFAULT_ITEM_ID": "1",
 }
 INVOICES = 40

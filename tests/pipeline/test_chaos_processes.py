@@ -37,6 +37,7 @@ from stream.demo.processes import Child, Children
 from stream.kafka.log import EventLog
 from stream.settings import Kafka, Settings
 from stream.topics import prepare_topics, topic_names
+from tests import BOUND_SECONDS
 
 from .rig import ended, settings_of, until_async
 
@@ -44,11 +45,6 @@ SECONDS = int(os.environ.get("CHAOS_SECONDS", "60"))
 INVOICES = int(os.environ.get("CHAOS_INVOICES", "250"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
-READY_SECONDS = 60
-STOP_SECONDS = 20
-SETTLE_SECONDS = 240
-READ_SECONDS = 30
-REQUEST_SECONDS = 120  # the simulator answers when its webhooks are delivered
 PROGRESS_SECONDS = 10
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 0.5
@@ -99,7 +95,7 @@ METRONOME_FAULTS: list[dict[str, Any]] = [
     {"path_contains": "/v1/", "kind": "status", "status": 429, "probability": 0.01},
 ]
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(SECONDS + SETTLE_SECONDS + 180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(SECONDS + 4 * BOUND_SECONDS)]
 
 
 @dataclass
@@ -127,7 +123,7 @@ class Stage:
         return str(self.settings.kafka.bootstrap_servers)
 
     async def start(self, name: str) -> None:
-        self.up[name] = await self.children.start(*self.commands[name], ready_within_seconds=READY_SECONDS)
+        self.up[name] = await self.children.start(*self.commands[name], ready_within_seconds=BOUND_SECONDS)
         if name == "simulators" and not self.calm:
             await self.spoil()
 
@@ -151,7 +147,7 @@ class Stage:
         else:
             self.terminations += 1
             victim.process.send_signal(signal.SIGTERM)
-            assert await ended(victim, STOP_SECONDS) == 0, f"{name} after SIGTERM:\n{self.log_of(victim)}"
+            assert await ended(victim) == 0, f"{name} after SIGTERM:\n{self.log_of(victim)}"
         await asyncio.sleep(down_seconds)
         await self.start(name)
 
@@ -207,7 +203,8 @@ async def stage(bootstrap: str, directory: Path) -> AsyncIterator[Stage]:
         *("--company", f"{US},Northwind", "--company", f"{EU},Nordlicht,US,EUR"),
     )
     commands = {"simulators": sandbox, "receiver": ("receive",)} | dict.fromkeys(WORKERS, ("worker",))
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    # The simulator answers when its webhooks are delivered.
+    timeout = aiohttp.ClientTimeout(total=BOUND_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         on = Stage(
             children, http, commands,
@@ -227,7 +224,7 @@ async def stage(bootstrap: str, directory: Path) -> AsyncIterator[Stage]:
             for company in addresses["companies"]:
                 await children.run(
                     *("connect", "--realm", company["realm_id"], "--refresh-token", "-"),
-                    within_seconds=READY_SECONDS,
+                    within_seconds=BOUND_SECONDS,
                     stdin=company["refresh_token"] + "\n",
                 )
             await asyncio.gather(*(on.start(name) for name in ("receiver", *WORKERS)))
@@ -263,11 +260,14 @@ async def deliver(on: Stage, invoice_ids: Sequence[str]) -> None:
 
 
 async def havoc(on: Stage, delivering: asyncio.Task[None], started: float) -> None:
-    """Processes die and come back, several of them at a time, until the time is over; then all are up."""
+    """Processes die and come back, several of them at a time, until the time is over and both kinds of end were met.
+
+    Then all are up.
+    """
     dice = Random(SEED)
     returning: set[asyncio.Task[None]] = set()
     told, strike_at = started, started + dice.uniform(*PAUSE_SECONDS)
-    while (now := time.monotonic()) < started + SECONDS:
+    while (now := time.monotonic()) < started + SECONDS or not (on.kills and on.terminations):
         if now >= strike_at:
             name, kill, down_seconds = dice.choice(VICTIMS), dice.random() < KILL_SHARE, dice.uniform(*DOWN_SECONDS)
             if name in on.up:
@@ -300,7 +300,7 @@ async def settle(on: Stage, delivering: asyncio.Task[None], billed: dict[str, An
         async with on.http.delete(url + "/_sandbox/faults") as response:
             response.raise_for_status()
     say(f"calm from here: {await progress(on)}")
-    async with asyncio.timeout(SETTLE_SECONDS):
+    async with asyncio.timeout(BOUND_SECONDS):
         await delivering
 
     async def idle() -> bool | None:
@@ -308,13 +308,13 @@ async def settle(on: Stage, delivering: asyncio.Task[None], billed: dict[str, An
         posted = {each.subject for each in await outcomes_of(on) if each.result == "posted"}
         return True if len(posted) == len(billed) and await nothing_is_left(on) else None
 
-    await until_async(idle, "an outcome of each invoice, and nothing left to do", SETTLE_SECONDS)
+    await until_async(idle, "an outcome of each invoice, and nothing left to do")
 
 
 async def outcomes_of(on: Stage) -> list[Outcome]:
     """The recorded outcomes of invoices."""
     topic = topic_names(on.settings).outcomes
-    records = EventLog(on.bootstrap, READ_SECONDS).read_range(topic)
+    records = EventLog(on.bootstrap, BOUND_SECONDS).read_range(topic)
     found = [Outcome.model_validate_json(each.value or b"") async for each in records]
     return [each for each in found if each.subject.startswith("invoice/")]
 

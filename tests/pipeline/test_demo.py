@@ -12,12 +12,10 @@ import pytest
 import pytest_asyncio
 
 from stream.demo.processes import ChildFailed, Children
+from tests import BOUND_SECONDS
 from tests.brokers import Broker
 
-from .rig import READY_SECONDS, Rig, ended, running_rig
-
-DEMO_SECONDS = 120
-STOP_SECONDS = 10
+from .rig import Rig, ended, running_rig
 
 
 @pytest_asyncio.fixture
@@ -34,20 +32,20 @@ async def rig(embedded_bootstrap: str, tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def test_the_demo_carries_every_invoice_to_the_cent_and_posts_none_twice(children: Children) -> None:
-    output = await children.run("demo", "--invoices", "12", "--exit", "--json", within_seconds=DEMO_SECONDS)
+    output = await children.run("demo", "--invoices", "12", "--exit", "--json", within_seconds=BOUND_SECONDS)
     facts = json.loads(output)
     assert len(facts["invoices"]) == facts["outcomes"] == facts["posted"] == 12
     assert (facts["mismatches"], facts["duplicates"]) == (0, [])
     assert (facts["second_pass_posted"], facts["second_pass_unchanged"]) == (0, 12)
     assert all(Decimal(row["metronome_total"]) == Decimal(row["quickbooks_total"]) for row in facts["invoices"])
-    assert 0 < facts["median_seconds"] <= facts["p99_seconds"] < DEMO_SECONDS
+    assert 0 < facts["median_seconds"] <= facts["p99_seconds"] < BOUND_SECONDS
 
 
 @pytest.mark.parametrize("command", ["worker", "receive"])
 async def test_production_without_a_broker_is_refused(children: Children, command: str) -> None:
     children.environment = {"METRONOME_QBO_ENVIRONMENT": "production"}
     with pytest.raises(ChildFailed, match="production needs a real broker"):
-        await children.run(command, within_seconds=READY_SECONDS)
+        await children.run(command, within_seconds=BOUND_SECONDS)
 
 
 async def test_production_with_the_embedded_broker_is_refused(children: Children) -> None:
@@ -57,11 +55,11 @@ async def test_production_with_the_embedded_broker_is_refused(children: Children
         "METRONOME_QBO_KAFKA__EMBEDDED": "true",
     }
     with pytest.raises(ChildFailed, match="production needs a real broker"):
-        await children.run("worker", within_seconds=READY_SECONDS)
+        await children.run("worker", within_seconds=BOUND_SECONDS)
 
 
 async def test_the_sandbox_says_where_it_is_on_one_line_and_ends_when_asked_to(children: Children) -> None:
-    sandbox = await children.start("sandbox", "--invoices", "3", ready_within_seconds=READY_SECONDS)
+    sandbox = await children.start("sandbox", "--invoices", "3", ready_within_seconds=BOUND_SECONDS)
     said = json.loads(sandbox.ready_line)
     assert said["invoices"] == 3
     assert {
@@ -69,17 +67,17 @@ async def test_the_sandbox_says_where_it_is_on_one_line_and_ends_when_asked_to(c
         *("access_token", "refresh_token", "metronome_token", "webhook_secret"),
     } <= said.keys()
     sandbox.process.send_signal(signal.SIGTERM)
-    assert await ended(sandbox, STOP_SECONDS) == 0
+    assert await ended(sandbox) == 0
     assert sandbox.process.stdout is not None
     assert await sandbox.process.stdout.read() == b""
 
 
 @pytest.mark.parametrize("command", ["worker", "receive", "web"])
 async def test_a_command_says_on_one_line_that_it_is_ready_and_ends_when_asked_to(rig: Rig, command: str) -> None:
-    child = await rig.children.start(command, ready_within_seconds=READY_SECONDS)
+    child = await rig.children.start(command, ready_within_seconds=BOUND_SECONDS)
     assert "ready" in child.ready_line
     assert "http://127.0.0.1:" in child.ready_line
     child.process.send_signal(signal.SIGTERM)
-    assert await ended(child, STOP_SECONDS) == 0
+    assert await ended(child) == 0
     assert child.process.stdout is not None
     assert await child.process.stdout.read() == b""

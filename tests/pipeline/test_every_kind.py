@@ -40,7 +40,7 @@ async def test_every_kind_ends_in_the_books_to_the_cent_or_with_a_named_reason(b
         await rig.publish_webhooks(*invoices)
         declined = set()
         for invoice_id, invoice in invoices.items():
-            outcome = await rig.outcome(invoice_id, within_seconds=90)
+            outcome = await rig.outcome(invoice_id)
             live = [each for each in rig.documents_of(invoice_id) if not str(each["PrivateNote"]).startswith("Voided")]
             if outcome.result == "posted" and live:
                 assert [Decimal(str(each["TotalAmt"])) for each in live] == [rig.billed(invoice_id)], invoice

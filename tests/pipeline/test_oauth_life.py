@@ -16,13 +16,16 @@ from simulators.quickbooks.oauth import Grant
 from simulators.server import default_oauth
 from tests.brokers import Broker
 
-from .rig import Rig, killed, running_rig, until_async
+from .rig import SOON_GIVEN_UP, Rig, killed, running_rig, until_async
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOUR_SECONDS = 3600
 SEED = 1
-SETTINGS = {"LOGGING__LEVEL": "debug", "POLICY__DEFAULT_ITEM_ID": "1"}  # the more is logged, the more could leak
+SETTINGS = SOON_GIVEN_UP | {
+    "LOGGING__LEVEL": "debug",  # the more is logged, the more could leak
+    "POLICY__DEFAULT_ITEM_ID": "1",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,7 +77,7 @@ async def test_a_revoked_grant_parks_invoices_until_the_company_is_connected_aga
     invoice_ids = [rig.new_invoice() for _ in range(3)]
     await rig.publish_webhooks(*invoice_ids)
     for invoice_id in invoice_ids:
-        outcome = await rig.outcome(invoice_id, within_seconds=60)
+        outcome = await rig.outcome(invoice_id)
         assert (outcome.result, outcome.waits_for) == ("parked", "connection"), outcome
         assert f"metronome-qbo connect --realm {rig.realm}" in (outcome.remedy or "")
         assert rig.documents_of(invoice_id) == []

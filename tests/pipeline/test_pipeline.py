@@ -18,11 +18,11 @@ from simulators.http import Request
 from simulators.quickbooks.books import add_customer, add_item
 from stream.kafka.admin import compare_topics
 from stream.topics import topic_specs
-from tests import FIXTURES
+from tests import BOUND_SECONDS, FIXTURES
 from tests.brokers import Broker
 from tests.builders import a_line, json_of
 
-from .rig import READ_SECONDS, Rig, read_samples, running_rig
+from .rig import Rig, read_samples, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,19 +49,15 @@ async def rig(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Async
             if number not in books.objects["Item"]:
                 add_item(books, number, f"Fixture item {number}", 0)
         await rig.start_worker()
-        await rig.deliver(*generated(rig))
-        for invoice_id in generated(rig):
+        await rig.deliver(*rig.generated())
+        for invoice_id in rig.generated():
             await rig.outcome(invoice_id)
         yield rig
 
 
-def generated(rig: Rig) -> list[str]:
-    return [each["id"] for each in rig.sandbox.scene.invoices]
-
-
 async def test_thirty_invoices_have_one_document_and_one_outcome_each(rig: Rig) -> None:
     """Totals are Metronome's own, to the cent, and the outcome tells the same as the books."""
-    for invoice_id in generated(rig):
+    for invoice_id in rig.generated():
         [document] = rig.documents_of(invoice_id)
         outcome = rig.outcomes_of(invoice_id)[0]
         assert Decimal(str(document["TotalAmt"])) == rig.billed(invoice_id)
@@ -70,7 +66,7 @@ async def test_thirty_invoices_have_one_document_and_one_outcome_each(rig: Rig) 
 
 
 async def test_a_second_delivery_posts_nothing(rig: Rig) -> None:
-    again = generated(rig)[:10]
+    again = rig.generated()[:10]
     before = {each: len(rig.outcomes_of(each)) for each in again}
     writes = rig.sandbox.quickbooks.calls["POST invoice"]
     await rig.deliver(*again)
@@ -142,7 +138,7 @@ async def test_a_producer_of_librdkafka_may_write_a_bare_webhook(rig: Rig) -> No
     invoice_id = rig.new_invoice()
     with Producer({"bootstrap.servers": rig.bootstrap}) as producer:
         producer.produce(rig.names.webhooks, rig.webhook_of(invoice_id))
-        assert await asyncio.to_thread(producer.flush, READ_SECONDS) == 0
+        assert await asyncio.to_thread(producer.flush, BOUND_SECONDS) == 0
     assert (await rig.outcome(invoice_id)).result == "posted"
 
 
@@ -164,8 +160,8 @@ async def test_a_created_customer_is_stored_back_in_metronome(rig: Rig) -> None:
 
 async def test_the_topics_hold_what_the_design_says(rig: Rig, broker: Broker) -> None:
     if broker.kind == "kafka":
-        assert await compare_topics(rig.bootstrap, topic_specs(rig.settings), timeout_seconds=READ_SECONDS) == []
-    invoice_id = generated(rig)[0]
+        assert await compare_topics(rig.bootstrap, topic_specs(rig.settings), timeout_seconds=BOUND_SECONDS) == []
+    invoice_id = rig.generated()[0]
     webhooks = [each for each in await rig.records(rig.names.webhooks) if each.key == invoice_id.encode()]
     body = parse_json(webhooks[0].value or b"")
     assert body["properties"]["invoice_id"] == invoice_id
@@ -189,7 +185,7 @@ async def test_the_tables_hold_what_the_design_says(rig: Rig) -> None:
     customers = {key: CustomerMapping.model_validate_json(row) for key, row in (await rig.table("customers")).items()}
     items = {key: ItemMapping.model_validate_json(row) for key, row in (await rig.table("items")).items()}
     numbers = await rig.table("doc_numbers")
-    for invoice_id in generated(rig):
+    for invoice_id in rig.generated():
         [document] = rig.documents_of(invoice_id)
         entry = ledger[f"{rig.realm}/{invoice_id}"]
         assert (entry.state, entry.attempt, entry.waits_for) == ("posted", None, None)

@@ -15,13 +15,13 @@ import pytest
 import pytest_asyncio
 
 from models.document import reversal_id
+from tests import BOUND_SECONDS
 from tests.brokers import Broker
 
 from .rig import Rig, ended, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WITHIN_SECONDS = 40
 Json = dict[str, Any]
 
 
@@ -38,7 +38,7 @@ async def rig(
 
 async def watched(rig: Rig, *more: str) -> Json:
     """One round, as cron runs it."""
-    answer: Json = json.loads(await rig.children.run("watch", "--once", "--json", *more, within_seconds=WITHIN_SECONDS))
+    answer: Json = json.loads(await rig.children.run("watch", "--once", "--json", *more, within_seconds=BOUND_SECONDS))
     return {name: answer[name] for name in ("announced_finalized", "announced_voids", "failed_customers")}
 
 
@@ -87,13 +87,13 @@ async def test_a_missed_invoice_and_then_its_void_are_found_and_end_in_the_books
 
 
 async def test_a_process_that_stays_finds_what_happens_meanwhile_and_ends_when_asked(rig: Rig) -> None:
-    child = await rig.children.start("watch", ready_within_seconds=WITHIN_SECONDS)
+    child = await rig.children.start("watch", ready_within_seconds=BOUND_SECONDS)
     assert child.ready_line.startswith("watch ready")
     invoice_id = missed_invoice(rig)
     assert (await rig.outcome(invoice_id)).result == "posted"
     void_in_metronome(rig, invoice_id)
     await voided_as_the_policy_says(rig, invoice_id)
     child.process.terminate()
-    assert await ended(child, within_seconds=10) == 0
+    assert await ended(child) == 0
     told = [each for each in await rig.records(rig.names.webhooks) if each.key == invoice_id.encode()]
     assert len(told) == 2
