@@ -1,5 +1,7 @@
 """What every test may ask for: an embedded broker, a real Kafka, or each in turn; and how tests share processes."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.brokers import broker, embedded_bootstrap, kafka_bootstrap
@@ -10,7 +12,8 @@ WAITING = ("kafka", "own kafka", "other kafka", "tests/pipeline/", "tests/client
 """How the groups begin that mostly wait. They come first, so that others have the processor meanwhile."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # pytest-xdist reads the groups, and pytest itself sorts, in this hook too
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Groups for `make test`, whose processes (pytest-xdist) each take one group after the other.
 
     A file is a group, so that what it sets up is set up once; so are tests on real Kafka, which have one broker then.
@@ -18,6 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("other kafka" if _is_on_kafka(item) else _file(item)))
+    yield
     items.sort(key=_turn)
 
 

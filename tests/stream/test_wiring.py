@@ -27,7 +27,9 @@ def test_after_rotation_old_tokens_are_read_and_new_ones_need_the_new_key():
     assert TokenCipher([new]).decrypt(after.encrypt("token")) == "token"
 
 
-@pytest.mark.parametrize("stored", ["", "not a token", TokenCipher([new_key()]).encrypt("token")])
+@pytest.mark.parametrize(
+    "stored", ["", "not a token", TokenCipher([new_key()]).encrypt("token")], ids=["nothing", "no token", "another key"]
+)
 def test_what_no_key_opens_names_the_remedy(stored):
     with pytest.raises(CannotDecrypt, match="add the old key to the end"):
         TokenCipher([new_key()]).decrypt(stored)
