@@ -12,7 +12,7 @@ WAITING = ("kafka", "own kafka", "other kafka", "tests/pipeline/", "tests/client
 """How the groups begin that mostly wait. They come first, so that others have the processor meanwhile."""
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # pytest-xdist reads the groups, and pytest itself sorts, in this hook too
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # pytest-xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Groups for `make test`, whose processes (pytest-xdist) each take one group after the other.
 
