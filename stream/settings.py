@@ -6,6 +6,8 @@ METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS. Secrets belong in the environment.
 """
 
 import os
+import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings.exceptions import SettingsError as NotJson
 
 from agents.translate.templates import TEMPLATE_NAMES, check_template
 from models.policy import Policy
@@ -21,6 +29,9 @@ from stream import OperatorError
 
 CONFIG_VARIABLE = "METRONOME_QBO_CONFIG"
 CONFIG_FILE = "metronome-qbo.toml"
+
+BROKER = r"(?:[^\s:,/\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+PORT_MAX = 65535
 
 
 class Section(BaseModel):
@@ -48,6 +59,15 @@ class Kafka(Section):
     fetch_wait_milliseconds: int = Field(
         20, ge=1, le=5000, description="how long a worker's fetch waits for more records; every stage adds up to this"
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str | None) -> str | None:
+        for server in [] if servers is None else servers.split(","):
+            address = re.fullmatch(BROKER, server.strip())
+            if address is None or int(address["port"] or 0) > PORT_MAX:
+                raise ValueError(f"{server!r} is not the host:port of a broker")
+        return servers
 
 
 class Metronome(Section):
@@ -266,9 +286,11 @@ def load(config: Path | None = None) -> Settings:
 
     Raises SettingsError that names every bad key.
     """
-    if config is not None and not config.is_file():
-        raise SettingsError(f"--config {config}: no such file")
     file = config or Path(os.environ.get(CONFIG_VARIABLE, CONFIG_FILE))
+    if file.is_dir():
+        raise SettingsError(f"{file} is a directory: name the TOML file in it, with --config or {CONFIG_VARIABLE}")
+    if config is not None and not config.is_file():
+        raise SettingsError(f"--config {config}: no such file; `metronome-qbo config --example` prints one")
 
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=file)
@@ -277,8 +299,15 @@ def load(config: Path | None = None) -> Settings:
         settings = FromFile()
     except ValidationError as error:
         raise SettingsError("\n".join(_problems(error))) from None
-    except (ValueError, OSError) as error:  # not TOML at all, or not to be read
-        raise SettingsError(f"{file}: {error}") from None
+    except NotJson as error:
+        raise SettingsError(
+            f"{error}: in the environment lists and tables are JSON, such as "
+            f"METRONOME_QBO_ENCRYPTION_KEYS='[\"<output of metronome-qbo key>\"]'"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}. `metronome-qbo config --example` prints one") from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
     _refuse_embedded_production(settings)
     _refuse_items_of_several_companies(settings)
     return settings

@@ -67,6 +67,31 @@ def test_a_bad_setting_names_its_key_its_problem_and_an_example(write, toml, key
     assert example in message
 
 
+@pytest.mark.parametrize(
+    "servers", ["kafka", "kafka:9092", "a.example:9092, b.example:9093", "127.0.0.1:9092", "[::1]:9092"]
+)
+def test_addresses_of_brokers_are_taken(monkeypatch, servers):
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", servers)
+    assert load().kafka.bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "servers", ["", "kafka:http", "kafka:99999", "kafka 9092", "[::1", "a:9092,", "http://kafka:9092"]
+)
+def test_what_is_no_address_of_a_broker_is_named_with_an_example(monkeypatch, servers):
+    """The client of Kafka would end in a ValueError, or wait for a host without a name."""
+    monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", servers)
+    with pytest.raises(SettingsError, match=r"kafka\.bootstrap_servers: .*for example localhost:9092"):
+        load()
+
+
+def test_a_list_that_is_no_json_in_the_environment_is_named_without_its_value(monkeypatch):
+    monkeypatch.setenv("METRONOME_QBO_ENCRYPTION_KEYS", "my-secret-value")
+    with pytest.raises(SettingsError, match=r"encryption_keys.* JSON, such as METRONOME_QBO_") as caught:
+        load()
+    assert "my-secret-value" not in str(caught.value)
+
+
 def test_every_bad_setting_is_named_at_once(write):
     write("[receiver]\nport = 99999\n[web]\nport = 99999")
     with pytest.raises(SettingsError, match=r"(?s)receiver\.port.*web\.port"):
@@ -76,6 +101,13 @@ def test_every_bad_setting_is_named_at_once(write):
 def test_a_file_that_is_not_toml_is_named(write):
     write("[receiver\n")
     with pytest.raises(SettingsError, match=r"metronome-qbo\.toml"):
+        load()
+
+
+def test_a_directory_in_the_place_of_the_file_is_named(tmp_path):
+    """As Docker makes one for a mount of a file that is not there."""
+    (tmp_path / "metronome-qbo.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"metronome-qbo\.toml is a directory"):
         load()
 
 
