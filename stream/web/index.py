@@ -181,21 +181,29 @@ class Index:
         )
 
     def _prepare(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotAnIndex(
+                f"{self.path}: its folder cannot be made ({error.strerror}); set web.index to another path"
+            ) from None
         try:
             with closing(self._connect("rwc")) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
                 application = connection.execute("PRAGMA application_id").fetchone()[0]
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
                 if empty:
+                    connection.execute("PRAGMA journal_mode = WAL")  # the file keeps it
                     connection.executescript(
                         f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                         f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                     )
                     return
         except sqlite3.DatabaseError as error:
-            raise NotAnIndex(f"{self.path}: {error}. If it is a broken index, delete it and it comes back") from error
+            raise NotAnIndex(
+                f"{self.path}: {error}. If it is a broken index, delete it and it comes back; else set web.index to "
+                "another path"
+            ) from error
         if application != APPLICATION_ID:
             raise NotAnIndex(f"{self.path} is a SQLite file of something else; set web.index to another path")
         if version != SCHEMA_VERSION:
