@@ -8,7 +8,13 @@ from typing import Any
 
 from aiohttp import web
 
+from stream import OperatorError
+
 SHUTDOWN_TIMEOUT_SECONDS = 4.0
+
+
+class CannotListen(OperatorError):
+    """An address cannot be listened on; the message says which, why, and where it is set."""
 
 
 def stop_requested(also: Callable[[], None] | None = None) -> asyncio.Event:
@@ -27,27 +33,37 @@ def stop_requested(also: Callable[[], None] | None = None) -> asyncio.Event:
 
 @asynccontextmanager
 async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[str]:
-    """The application served on its address, which is given; port 0 takes a free one. Raises OSError."""
+    """The application served on its address, which is given; port 0 takes a free one. Raises CannotListen."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            reason = str(error.strerror).rpartition(": ")[2]  # asyncio has the address before it
+            raise CannotListen(
+                f"cannot listen on {host}:{port}: {reason}. Stop what listens there, or set another host or port "
+                "(receiver.*, web.* or worker.health_* of `metronome-qbo config`)"
+            ) from None
         yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
 async def serve(
-    application: web.Application, host: str, port: int, beside: Coroutine[Any, Any, None], say: Callable[[str], None]
+    application: web.Application, host: str, port: int, beside: Coroutine[Any, Any, None], ready: Callable[[str], None]
 ) -> None:
-    """Serve until asked to stop, with `beside` running; what it raises ends both. `say` gets the address when ready."""
+    """Serve until asked to stop, with `beside` running; what it raises ends both. `ready` gets the address.
+
+    Raises CannotListen.
+    """
     stopping = stop_requested()
     running = asyncio.create_task(beside)
     stopped = asyncio.create_task(stopping.wait())
     try:
         # The requests under way end first: they may still need what runs beside.
         async with listening(application, host, port) as address:
-            say(address)
+            ready(address)
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 running.result()

@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from .errors import Command
+
 COMMANDS = {
     "demo": "demo.demo",
     "sandbox": "sandbox.sandbox",
@@ -32,18 +34,21 @@ COMMANDS = {
 }
 """Each command's function, as `module.function` in this folder; in the order of `--help`."""
 
-_TYPER = {
-    "pretty_exceptions_enable": False,  # a plain traceback, without locals, which could hold tokens
-    "rich_markup_mode": "markdown",
-    "context_settings": {"help_option_names": ["-h", "--help"]},
-}
+
+def _app(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        pretty_exceptions_enable=False,  # a plain traceback, without locals, which could hold tokens
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
 
 
 def command_of(name: str) -> Any:
     """The command itself, with its options."""
     module, _, function = COMMANDS[name].partition(".")
-    app = typer.Typer(add_completion=False, **_TYPER)  # type: ignore[arg-type]
-    app.command(name)(getattr(importlib.import_module(f".{module}", __name__), function))
+    app = _app(add_completion=False)
+    app.command(name, cls=Command)(getattr(importlib.import_module(f".{module}", __name__), function))
     return get_command(app)
 
 
@@ -59,7 +64,7 @@ def _help_of(name: str) -> str:
 
 
 class Commands(TyperGroup):
-    """Lists the commands by their docstrings, loads the one that runs, and prints what an operator can put right."""
+    """Lists the commands by their docstrings, and loads the one that runs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -71,22 +76,8 @@ class Commands(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, command_of(name) if name in COMMANDS else command, rest
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            from .common import report_error
 
-            raise typer.Exit(report_error(error)) from None
-
-
-cli = typer.Typer(
-    name="metronome-qbo",
-    help="Carries finalized Metronome invoices into QuickBooks Online: exactly once, to the cent.",
-    no_args_is_help=True,
-    cls=Commands,
-    **_TYPER,  # type: ignore[arg-type]
-)
+cli = _app(name="metronome-qbo", no_args_is_help=True, cls=Commands)
 
 
 @cli.callback()

@@ -1,56 +1,58 @@
-"""What every command shares: the --config and --json options, settings, and how an error leaves."""
+"""What every command shares: the --config and --json options, settings, standard input and output."""
+
+from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from agents.clients.failures import Failure
 from stream import OperatorError
-from stream import settings as settings_module
-from stream.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file with the settings.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 PIPED_COLUMNS = 120
+STDIN_CHARACTERS_MAX = 10_000
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
+out = Console(highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 EXIT_TROUBLE = 1
 EXIT_USAGE = 2
 
 
+class WrongUsage(OperatorError):
+    """A command cannot do what it is asked for; the message names the option, and what it takes."""
+
+    exit_code = EXIT_USAGE
+
+
 def load_settings(config: Path | None, *required: str) -> Settings:
     """The settings, with `required` dotted keys set. Raises SettingsError."""
-    settings = settings_module.load(config)
-    settings_module.required(settings, *required)
-    return settings
+    from stream import settings  # what is imported at the top, `--help` has to wait for
+
+    loaded = settings.load(config)
+    settings.required(loaded, *required)
+    return loaded
 
 
-def report_error(error: Exception) -> int:
-    """Print what an operator can put right as one line, without a traceback; the exit code.
-
-    Anything else is a fault of this program, and raised again.
-    """
-    match error:
-        case SettingsError():
-            text = f"settings: {error}"
-        case OperatorError() | Failure():
-            text = str(error)
-        case OSError():
-            text = str(error) or type(error).__name__
-        case _:
-            raise error
-    err.print(text, style="red", markup=False)
-    return error.exit_code if isinstance(error, OperatorError) else EXIT_TROUBLE
+def stdin_line() -> str:
+    """The first line of standard input without its end, as for a secret; empty if there is none. Raises WrongUsage."""
+    if sys.stdin is None:  # closed by the caller
+        return ""
+    try:
+        return sys.stdin.readline(STDIN_CHARACTERS_MAX).strip()
+    except UnicodeDecodeError:
+        raise WrongUsage("standard input is not text") from None
 
 
 def print_json(value: Any, default: Callable[[Any], Any] = str) -> None:
-    sys.stdout.write(json.dumps(value, default=default) + "\n")
-    sys.stdout.flush()
+    typer.echo(json.dumps(value, default=default))

@@ -1,7 +1,6 @@
 """`metronome-qbo config`: every setting, what it is now, and what it means."""
 
 import json as json_module
-import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from stream.settings import CONFIG_FILE, CONFIG_VARIABLE, Settings
 
-from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
+from .common import Config, Json, WrongUsage, load_settings, out, print_json
 
 MASK = "********"
 VARIABLE_PREFIX = "METRONOME_QBO_"
@@ -54,13 +53,12 @@ def config(
       metronome-qbo config --example > metronome-qbo.toml
     """
     if json + example + markdown > 1:
-        err.print("choose one of --json, --example and --markdown", style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE)
+        raise WrongUsage("choose one of --json, --example and --markdown")
     if example:
-        sys.stdout.write(example_toml())
+        typer.echo(example_toml(), nl=False)
         return
     if markdown:
-        sys.stdout.write(settings_markdown())
+        typer.echo(settings_markdown(), nl=False)
         return
     settings = load_settings(config)
     if json:

@@ -1,7 +1,6 @@
 """`metronome-qbo connect`: let this program into a QuickBooks company."""
 
 import asyncio
-import sys
 import webbrowser
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -16,11 +15,10 @@ from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
+from .common import Config, Json, WrongUsage, err, load_settings, out, print_json, stdin_line
 
 REQUIRED = ("kafka.bootstrap_servers", "quickbooks.client_id", "quickbooks.client_secret", "encryption_keys")
 REFRESH_TOKEN_VARIABLE = "METRONOME_QBO_REFRESH_TOKEN"  # noqa: S105 - the name of it
-REFRESH_TOKEN_CHARACTERS_MAX = 4096
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -57,9 +55,9 @@ def connect(
     """
     settings = load_settings(config, *REQUIRED)
     if realm is not None and not REALM.fullmatch(realm):
-        _misused(f"--realm {realm}: a realm id is digits, such as 9341452812345678")
+        raise WrongUsage(f"--realm {realm}: a realm id is digits, such as 9341452812345678")
     if refresh_token is not None and realm is None:
-        _misused("a refresh token does not say whose it is: add --realm, such as --realm 9341452812345678")
+        raise WrongUsage("a refresh token does not say whose it is: add --realm, such as --realm 9341452812345678")
     if refresh_token is not None and realm is not None:
         token = _read_token(refresh_token)
         connected = asyncio.run(_with(settings, lambda connector: connector.with_refresh_token(realm, token)))
@@ -74,7 +72,7 @@ def connect(
                 ),
             )
         )
-    _tell(connected, json)
+    _report(connected, json)
 
 
 async def _with(settings: Settings, work: Callable[[Connector], Awaitable[Connected]]) -> Connected:
@@ -84,10 +82,10 @@ async def _with(settings: Settings, work: Callable[[Connector], Awaitable[Connec
 
 
 def _read_token(refresh_token: str) -> str:
-    text = sys.stdin.readline(REFRESH_TOKEN_CHARACTERS_MAX) if refresh_token == "-" else refresh_token  # noqa: S105
-    if not text.strip():
-        _misused("the refresh token is empty")
-    return text.strip()
+    token = stdin_line() if refresh_token == "-" else refresh_token.strip()  # noqa: S105
+    if not token:
+        raise WrongUsage("the refresh token is empty: --refresh-token - reads it from standard input")
+    return token
 
 
 def _show(url: str, no_browser: bool) -> None:
@@ -109,7 +107,7 @@ def _warn_of_plain_http(settings: Settings) -> None:
         )
 
 
-def _tell(connected: Connected, json: bool) -> None:
+def _report(connected: Connected, json: bool) -> None:
     if connected.warning:
         err.print(f"warning: {connected.warning}", style="yellow", markup=False)
     expires_on = connected.refresh_token_expires_at.date().isoformat()
@@ -123,8 +121,3 @@ def _tell(connected: Connected, json: bool) -> None:
             markup=False,
             soft_wrap=True,
         )
-
-
-def _misused(problem: str) -> None:
-    err.print(problem, style="red", markup=False)
-    raise typer.Exit(EXIT_USAGE)

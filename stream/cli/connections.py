@@ -35,7 +35,7 @@ def connections(json: Json = False, config: Config = None) -> None:
     if json:
         print_json([_facts(each) | {"needs_a_person": each in warned} for each in rows])
     else:
-        _tell(rows)
+        _report(rows)
         for each in warned:
             err.print(f"warning: {_warning(each)}", style="yellow", markup=False, soft_wrap=True)
     if warned:
@@ -47,7 +47,7 @@ def _facts(change: ConnectionChanged) -> dict[str, object]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
 
 
-def _tell(rows: list[ConnectionChanged]) -> None:
+def _report(rows: list[ConnectionChanged]) -> None:
     if not rows:
         out.print("no company is connected; run metronome-qbo connect", markup=False)
         return

@@ -10,10 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from simulators.kafka.embedded import INVOICES_MAX
+from stream import OperatorError
 from stream.demo.demo import Demo, Pass, QuickBooksState, Row, latencies, running_demo
+from stream.kafka.admin import compare_topics
 from stream.settings import Settings
 
-from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings, out, print_json
+from .common import EXIT_TROUBLE, Config, Json, WrongUsage, err, load_settings, out, print_json
 
 SECONDS_PER_INVOICE_MAX = 2
 SECONDS_AT_LEAST = 120
@@ -44,25 +46,28 @@ def demo(
     """
     settings = load_settings(config)
     if settings.environment == "production":
-        err.print("environment: demo works with simulators only, and this is production; unset it", style="red")
-        raise typer.Exit(EXIT_USAGE)
+        raise WrongUsage("environment: demo works with simulators only, and this is production; unset it")
     if settings.kafka.bootstrap_servers is None and invoices > INVOICES_MAX:
-        err.print(
+        raise WrongUsage(
             f"--invoices: the in-memory broker holds {INVOICES_MAX} at most; for more run `make kafka` and set "
-            "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=localhost:9092",
-            style="red",
-            markup=False,
+            "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"
         )
-        raise typer.Exit(EXIT_USAGE)
     good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))
     if not good:
         raise typer.Exit(EXIT_TROUBLE)
 
 
 async def _demo(settings: Settings, invoices: int, seed: int, *, leave: bool, as_json: bool) -> bool:
+    if (servers := settings.kafka.bootstrap_servers) is not None:
+        await compare_topics(servers, [], timeout_seconds=settings.kafka.timeout_seconds)  # a broker must be there
     with tempfile.TemporaryDirectory(prefix="metronome-qbo-demo-") as name:
-        say = (lambda _: None) if as_json else lambda text: err.print(f"· {text}", style="dim", markup=False)
-        async with running_demo(settings.kafka, invoices=invoices, seed=seed, directory=Path(name), say=say) as running:
+        async with running_demo(
+            settings.kafka,
+            invoices=invoices,
+            seed=seed,
+            directory=Path(name),
+            progress=(lambda _: None) if as_json else lambda text: err.print(f"· {text}", style="dim", markup=False),
+        ) as running:
             first = await _deliver(running, f"{invoices} invoices", invoices, quiet=as_json)
             second = await _deliver(running, "the same webhooks again", invoices, quiet=as_json)
             rows = await running.compare(first)
@@ -82,7 +87,12 @@ async def _deliver(running: Demo, what: str, invoices: int, *, quiet: bool) -> P
     with Progress(*columns, console=err, disable=quiet) as progress:
         task = progress.add_task(what, total=invoices)
         within = max(SECONDS_AT_LEAST, invoices * SECONDS_PER_INVOICE_MAX)
-        return await running.deliver(lambda done: progress.update(task, completed=done), within)
+        try:
+            return await running.deliver(lambda done: progress.update(task, completed=done), within)
+        except TimeoutError:
+            raise OperatorError(
+                f"not every invoice had an outcome within {within} s. Is this machine busy? Fewer --invoices take less"
+            ) from None
 
 
 def _show(rows: list[Row], first: Pass, second: Pass, state: QuickBooksState) -> None:

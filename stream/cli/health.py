@@ -3,9 +3,10 @@
 import asyncio
 
 import aiohttp
-import typer
 
-from .common import EXIT_TROUBLE, Config, err, load_settings, out
+from stream import OperatorError
+
+from .common import Config, load_settings, out
 
 WAIT_SECONDS = 5
 
@@ -20,15 +21,19 @@ def health(config: Config = None) -> None:
     settings = load_settings(config)
     url = f"http://127.0.0.1:{settings.worker.health_port}/healthz"
     try:
-        state = asyncio.run(_ask(url))
+        is_well, state = asyncio.run(_ask(url))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        err.print(f"no worker answers at {url}: {type(error).__name__}", style="red", markup=False)
-        raise typer.Exit(EXIT_TROUBLE) from None
+        raise OperatorError(
+            f"no worker answers at {url} ({type(error).__name__}). Is one running on this machine, and is "
+            "worker.health_port its port?"
+        ) from None
+    if not is_well:
+        raise OperatorError(f"the worker at {url} is not well: {state}. Its log says why")
     out.print(state, markup=False)
 
 
-async def _ask(url: str) -> str:
+async def _ask(url: str) -> tuple[bool, str]:
+    """Whether the worker is well, and how it says that it is."""
     timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-        response.raise_for_status()
-        return await response.text()
+        return response.ok, await response.text()

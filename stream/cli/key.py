@@ -1,7 +1,6 @@
 """`metronome-qbo key`: a new encryption key."""
 
-import sys
-
+import typer
 from cryptography.fernet import Fernet
 
 
@@ -12,4 +11,4 @@ def key() -> None:
 
     Example: METRONOME_QBO_ENCRYPTION_KEYS="[\\"$(metronome-qbo key)\\"]"
     """
-    sys.stdout.write(Fernet.generate_key().decode() + "\n")
+    typer.echo(Fernet.generate_key().decode())

@@ -11,7 +11,7 @@ from stream.kafka.producer import publishing
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import EXIT_USAGE, Config, err, load_settings, out
+from .common import Config, WrongUsage, load_settings, out
 
 
 class Kind(StrEnum):
@@ -40,11 +40,9 @@ def map_(
     settings = load_settings(config, "kafka.bootstrap_servers")
     company = realm or settings.routing.default_realm
     if company is None:
-        err.print("--realm: which company? Give it, or set routing.default_realm", style="red")
-        raise typer.Exit(EXIT_USAGE)
+        raise WrongUsage("--realm: which company? Give it, or set routing.default_realm")
     if not qbo_id.isdecimal():
-        err.print(f"QBO_ID: {qbo_id!r} is not a QuickBooks id, which is digits, such as 58", style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE)
+        raise WrongUsage(f"QBO_ID: {qbo_id!r} is not a QuickBooks id, which is digits, such as 58")
     command: SetCustomerMapping | SetItemMapping
     if kind is Kind.customer:
         command = SetCustomerMapping(realm=company, customer_id=metronome_id, qbo_id=qbo_id, name=name)

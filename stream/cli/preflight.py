@@ -1,8 +1,7 @@
 """`metronome-qbo preflight`: what would fail, and what to do about it, before the first invoice. Writes nothing."""
 
 import asyncio
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import aiohttp
 import typer
@@ -10,8 +9,7 @@ from rich.text import Text
 
 from agents.clients.failures import Failure
 from agents.clients.transport import AiohttpTransport, Transport
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
+from stream import OperatorError
 from stream.operations.preflight.catalog import catalog_findings
 from stream.operations.preflight.company import company_findings
 from stream.operations.preflight.findings import Area, Finding, problem, warning
@@ -19,7 +17,6 @@ from stream.operations.preflight.reads import (
     Catalog,
     Company,
     CompanyReader,
-    NoToken,
     Progress,
     StandingToken,
     customers_used,
@@ -30,16 +27,14 @@ from stream.operations.preflight.reads import (
 from stream.operations.preview import Mappings
 from stream.operations.preview_sources import recorded_mappings
 from stream.settings import Settings
-from stream.wiring import CannotDecrypt, metronome_client, quickbooks_client, retry_policy
+from stream.wiring import metronome_client, quickbooks_client, retry_policy
 
-from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings, out, print_json
+from .common import EXIT_TROUBLE, Config, Json, WrongUsage, err, load_settings, out, print_json, stdin_line
 
 RETRY_SECONDS = 30.0
 """For one page of Metronome, and for one query of QuickBooks."""
-TOKEN_CHARACTERS_MAX = 10_000
 
 LEVELS = {"problem": ("would fail", "red"), "warning": ("look at", "yellow"), "ok": ("fine", "green")}
-KAFKA_TROUBLE = (ReadFailed, BrokerUnreachable)
 
 
 def preflight(
@@ -50,7 +45,7 @@ def preflight(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Read the QuickBooks company and Metronome once, and tell what would fail, with the remedy of each.
+    """Read the QuickBooks company and Metronome once, and show what would fail, with the remedy of each.
 
     The access token is the one that connect or the worker recorded in Kafka; it is used as it is and never refreshed.
     Preferences, items, accounts, terms, tax codes and mapped customers are read from QuickBooks; custom-field keys,
@@ -66,7 +61,7 @@ def preflight(
     settings = load_settings(config, *(() if access_token else ("kafka.bootstrap_servers", "encryption_keys")))
     company = realm or settings.routing.default_realm
     if company is None:
-        _usage("--realm: which company? Give it, or set routing.default_realm")
+        raise WrongUsage("--realm: which company? Give it, or set routing.default_realm")
     token = _from_stdin(access_token) if access_token is not None else None
     findings = asyncio.run(_findings(settings, company, token))
     problems = any(each.level == "problem" for each in findings)
@@ -79,17 +74,12 @@ def preflight(
         raise typer.Exit(EXIT_TROUBLE)
 
 
-def _usage(text: str) -> NoReturn:
-    err.print(text, style="red", markup=False)
-    raise typer.Exit(EXIT_USAGE)
-
-
 def _from_stdin(option: str) -> str:
     if option != "-":
-        _usage("--access-token: give - and pipe the token in: what stands on a command line is seen by others")
-    token = sys.stdin.read(TOKEN_CHARACTERS_MAX).strip()
+        raise WrongUsage("--access-token: give - and pipe the token in; others can see what stands on a command line")
+    token = stdin_line()
     if not token.isascii() or not token.isprintable() or not token:
-        _usage("--access-token: standard input holds no token")
+        raise WrongUsage("--access-token: standard input holds no token")
     return token
 
 
@@ -125,7 +115,7 @@ async def _mappings(settings: Settings, findings: list[Finding]) -> Mappings:
         return Mappings()
     try:
         return await recorded_mappings(settings)
-    except KAFKA_TROUBLE as error:
+    except OperatorError as error:
         findings.append(warning(f"the tables' mappings cannot be read: {error}", "start the worker once", "Metronome"))
         return Mappings()
 
@@ -163,7 +153,7 @@ async def _company(
         reader = CompanyReader(quickbooks_client(settings, transport, tokens), realm, RETRY_SECONDS, progress)
         items, customers = items_used(policy, mappings, realm, catalog), customers_used(mappings, realm, catalog)
         return await reader.read(policy, items, customers)
-    except (NoToken, Failure, CannotDecrypt, *KAFKA_TROUBLE) as failure:
+    except (OperatorError, Failure) as failure:
         remedy = f"connect the company: metronome-qbo connect --realm {realm}; and check --realm and quickbooks.url"
         findings.append(_unread("QuickBooks", failure, remedy))
         return None

@@ -1,14 +1,13 @@
 """`metronome-qbo preview`: what would be posted for an invoice, and why. Writes nothing."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import aiohttp
 import typer
@@ -16,8 +15,7 @@ import typer
 from agents.clients.transport import AiohttpTransport
 from models.events import InvoiceEnriched
 from models.record import Address
-from stream.kafka.admin import BrokerUnreachable
-from stream.kafka.log import ReadFailed
+from stream import OperatorError
 from stream.logs import configure
 from stream.operations.preview import NOWHERE, Mappings, Preview, preview_of
 from stream.operations.preview_sources import (
@@ -33,15 +31,14 @@ from stream.operations.preview_sources import (
     recorded_facts,
     recorded_mappings,
 )
-from stream.settings import Settings, SettingsError, required
+from stream.settings import Settings, required
 from stream.wiring import metronome_client, retry_policy, routes_of
 
-from .common import EXIT_TROUBLE, EXIT_USAGE, Config, Json, err, load_settings
+from .common import EXIT_TROUBLE, Config, Json, WrongUsage, err, load_settings
 from .preview_page import Summary, show_page
 
 METRONOME_RETRY_SECONDS = 30.0
 """For one page or invoice of Metronome: a person waits for it."""
-
 
 Found = tuple[InvoiceEnriched | Unreadable, Address]
 
@@ -96,7 +93,7 @@ def preview(
     configure(settings)
     period = _period(from_date, to_date) if all_ else None
     if (invoice is None) is not all_ or ((from_date or to_date) and not all_):
-        _usage("say which INVOICE; or --all with --from-date and --to-date")
+        raise WrongUsage("say which INVOICE; or --all with --from-date and --to-date")
     if invoice is not None and (path := _file(invoice)) is not None:
         _show_each(_in_file(path, settings), settings, json=json)
     elif invoice is not None:
@@ -113,15 +110,12 @@ def _period(from_date: str | None, to_date: str | None) -> Period:
     try:
         period = Period(date.fromisoformat(from_date or ""), date.fromisoformat(to_date or ""))
     except ValueError:
-        _usage("--all needs --from-date and --to-date, such as --from-date 2026-11-01 --to-date 2026-11-30")
+        raise WrongUsage(
+            "--all needs --from-date and --to-date, such as --from-date 2026-11-01 --to-date 2026-11-30"
+        ) from None
     if period.until < period.since:
-        _usage(f"--to-date {period.until} lies before --from-date {period.since}")
+        raise WrongUsage(f"--to-date {period.until} lies before --from-date {period.since}")
     return period
-
-
-def _usage(problem: str) -> NoReturn:
-    err.print(problem, style="red", markup=False)
-    raise typer.Exit(EXIT_USAGE)
 
 
 # One invoice, or those of a file
@@ -131,7 +125,7 @@ def _file(invoice: str) -> Path | None:
     """The file that INVOICE names, if it names one."""
     path = Path(invoice)
     if address_in(invoice) is None and not path.is_file() and (path.suffix == ".json" or len(path.parts) > 1):
-        _usage(f"{invoice}: no such file")
+        raise WrongUsage(f"{invoice}: no such file")
     return path if path.is_file() else None
 
 
@@ -139,7 +133,7 @@ def _in_file(path: Path, settings: Settings) -> Iterator[Found]:
     try:
         invoices = invoices_in_file(path)
     except (ValueError, OSError) as error:
-        _usage(f"{path}: cannot be read: {error}")
+        raise WrongUsage(f"{path}: cannot be read: {error}") from None
     routes, now = routes_of(settings), datetime.now(UTC)
     return ((facts_in_file(each, routes, now), NOWHERE) for each in invoices)
 
@@ -148,7 +142,7 @@ async def _one(settings: Settings, invoice: str, customer: str | None, source: S
     address = address_in(invoice)
     with err.status("Looking for the invoice …") as status:  # shows nothing where stderr is no terminal
         if address is not None:
-            _required(settings, "kafka.bootstrap_servers")
+            required(settings, "kafka.bootstrap_servers")
             async with _metronome(settings) as metronome:
                 return await facts_at(settings, address, metronome)
         if source is not Source.metronome and settings.kafka.bootstrap_servers is not None:
@@ -157,7 +151,7 @@ async def _one(settings: Settings, invoice: str, customer: str | None, source: S
                 return found
             if source is Source.kafka or settings.metronome.token is None:
                 raise NoSuchInvoice(f"no facts of invoice {invoice} lie in Kafka")
-        _required(settings, "metronome.token")
+        required(settings, "metronome.token")
         async with _metronome(settings) as metronome:
             assert metronome is not None
             facts = await metronome.search(invoice, customer, status.update)
@@ -169,10 +163,9 @@ def _show_each(found: Iterator[Found], settings: Settings, *, json: bool) -> Non
     for facts, at in found:
         previewed = _previewed(facts, at, settings, mappings)
         if json:
-            sys.stdout.write(previewed.as_json().decode() + "\n")
+            typer.echo(previewed.as_json())
         else:
             show_page(previewed, facts, settings, mappings)
-    sys.stdout.flush()
 
 
 # All invoices of a period
@@ -180,7 +173,7 @@ def _show_each(found: Iterator[Found], settings: Settings, *, json: bool) -> Non
 
 async def _all(settings: Settings, source: Source, period: Period, *, json: bool) -> Summary:
     """Prints a line for each invoice, and at the end how many come to what."""
-    _required(settings, "kafka.bootstrap_servers" if source is Source.kafka else "metronome.token")
+    required(settings, "kafka.bootstrap_servers" if source is Source.kafka else "metronome.token")
     mappings = await _mappings(settings)
     summary = Summary()
     with err.status("Reading invoices …") as status:
@@ -189,8 +182,7 @@ async def _all(settings: Settings, source: Source, period: Period, *, json: bool
                 previewed = _previewed(facts, at, settings, mappings)
                 summary.add(previewed, facts)
                 if json:
-                    sys.stdout.write(previewed.as_json().decode() + "\n")
-    sys.stdout.flush()
+                    typer.echo(previewed.as_json())
     summary.show(table=not json)
     return summary
 
@@ -222,7 +214,7 @@ async def _mappings(settings: Settings) -> Mappings:
         return Mappings()
     try:
         return await recorded_mappings(settings)
-    except (ReadFailed, BrokerUnreachable) as error:
+    except OperatorError as error:
         err.print(f"without the tables' mappings, only custom fields and policy: {error}", style="yellow", markup=False)
         return Mappings()
 
@@ -236,10 +228,3 @@ async def _metronome(settings: Settings) -> AsyncIterator[MetronomeSource | None
     async with aiohttp.ClientSession() as session:
         retry = retry_policy(METRONOME_RETRY_SECONDS, settings.metronome.backoff_max_seconds)
         yield MetronomeSource(settings, metronome_client(settings, AiohttpTransport(session)), retry)
-
-
-def _required(settings: Settings, key: str) -> None:
-    try:
-        required(settings, key)
-    except SettingsError as error:
-        _usage(f"settings: {error}")

@@ -17,7 +17,9 @@ from .common import Config, load_settings, out
 
 def receive(
     host: Annotated[str | None, typer.Option(help="Listen here instead of receiver.host.")] = None,
-    port: Annotated[int | None, typer.Option(help="Listen here instead of receiver.port; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Listen here instead of receiver.port; 0 takes a free one.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Receive Metronome's webhooks and write them to the webhook topic.

@@ -65,7 +65,7 @@ async def _commands(
     table = Table("What", "Result", "Waits for", "Why", title="Parked and uncertain")
     for each in found:
         table.add_row(each.subject, each.outcome.result, each.outcome.waits_for or "", each.outcome.reason or "")
-    _tell(table, len(found), published, apply=apply)
+    _report(table, len(found), published, apply=apply)
 
 
 async def _dead_letters(
@@ -79,10 +79,10 @@ async def _dead_letters(
     table = Table("Where", "From", "Why", title="Dead letters")
     for each in found:
         table.add_row(str(each.at), each.topic, each.reason)
-    _tell(table, len(found), published, apply=apply)
+    _report(table, len(found), published, apply=apply)
 
 
-def _tell(table: Table, found: int, published: int, *, apply: bool) -> None:
+def _report(table: Table, found: int, published: int, *, apply: bool) -> None:
     if found:
         out.print(table)
     if apply:

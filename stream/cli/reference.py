@@ -17,7 +17,8 @@ INTRODUCTION = """\
 
 `metronome-qbo` and `python -m stream` are the same program. Every command that needs settings reads them from
 `metronome-qbo.toml` and the environment ([settings.md](settings.md)); `--config` names another file. The exit code is 0
-when all went well, 1 when something was in the way, 2 when the command or the settings were wrong.
+when all went well, 1 when something was in the way, 2 when the command or the settings were wrong. What was in the way,
+and what to do about it, stands on standard error; a traceback there is a fault of this program.
 """
 
 

@@ -1,7 +1,6 @@
 """`metronome-qbo sandbox`: Metronome and QuickBooks Online on one's own machine."""
 
 import asyncio
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -21,7 +20,7 @@ from simulators.state import StateUnusable
 from stream import OperatorError
 from stream.serving import stop_requested
 
-from .common import EXIT_USAGE, err
+from .common import WrongUsage, err
 
 OF_A_KIND_MAX = 10_000
 HOLDS = "What Metronome holds"
@@ -38,10 +37,16 @@ class Mix(StrEnum):
 
 def sandbox(
     metronome_port: Annotated[
-        int, typer.Option(help="Port of the Metronome simulator; 0 takes a free one.", rich_help_panel=ADDRESSES)
+        int,
+        typer.Option(
+            min=0, max=65535, help="Port of the Metronome simulator; 0 takes a free one.", rich_help_panel=ADDRESSES
+        ),
     ] = 0,
     quickbooks_port: Annotated[
-        int, typer.Option(help="Port of the QuickBooks simulator; 0 takes a free one.", rich_help_panel=ADDRESSES)
+        int,
+        typer.Option(
+            min=0, max=65535, help="Port of the QuickBooks simulator; 0 takes a free one.", rich_help_panel=ADDRESSES
+        ),
     ] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=ADDRESSES)] = "127.0.0.1",
     state: Annotated[
@@ -124,33 +129,27 @@ def sandbox(
             "kinds": _kinds(kind or ()),
             "faults": _faults(fault or (), faults),
         }
-    except (WrongFault, WrongCompany, WrongKind, OSError) as problem:
-        err.print(f"{problem}", style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE) from None
+    except (WrongFault, WrongCompany) as problem:
+        raise WrongUsage(str(problem)) from None
+    except OSError as problem:
+        raise WrongUsage(f"{problem.filename}: {problem.strerror}; --companies and --faults take a JSON file") from None
     oauth = replace(
         default_oauth(seed), access_token_seconds=access_token_seconds, rotate_after_seconds=rotate_after_seconds
     )
-    try:
-        asyncio.run(
-            _serve(
-                host=host,
-                metronome_port=metronome_port,
-                quickbooks_port=quickbooks_port,
-                invoices=invoices,
-                seed=seed,
-                mix=kinds.value,
-                quickbooks=QuickBooksSettings(limits=limits, requestid_seconds=requestid_seconds),
-                oauth=oauth,
-                state=state,
-                **world,
-            )
+    asyncio.run(
+        _serve(
+            host=host,
+            metronome_port=metronome_port,
+            quickbooks_port=quickbooks_port,
+            invoices=invoices,
+            seed=seed,
+            mix=kinds.value,
+            quickbooks=QuickBooksSettings(limits=limits, requestid_seconds=requestid_seconds),
+            oauth=oauth,
+            state=state,
+            **world,
         )
-    except (StateUnusable, WrongFault) as problem:
-        raise OperatorError(str(problem)) from None
-
-
-class WrongKind(ValueError):
-    """There is no such kind of invoice, or no such number of it."""
+    )
 
 
 def _kinds(texts: Iterable[str]) -> Mapping[str, int]:
@@ -158,9 +157,9 @@ def _kinds(texts: Iterable[str]) -> Mapping[str, int]:
     for text in texts:
         name, _, count = text.partition("=")
         if name not in KINDS:
-            raise WrongKind(f"--kind {text}: {name} is unknown; there are {', '.join(KINDS)}")
+            raise WrongUsage(f"--kind {text}: {name} is unknown; there are {', '.join(KINDS)}")
         if not (count.isascii() and count.isdigit() and len(count) <= len(str(OF_A_KIND_MAX))):
-            raise WrongKind(f"--kind {text}: a number up to {OF_A_KIND_MAX} is expected, as in {name}=3")
+            raise WrongUsage(f"--kind {text}: a number up to {OF_A_KIND_MAX} is expected, as in {name}=3")
         kinds[name] = kinds.get(name, 0) + min(int(count), OF_A_KIND_MAX)
     return kinds
 
@@ -179,14 +178,28 @@ def _faults(texts: Iterable[str], file: Path | None) -> PlannedFaults:
 
 async def _serve(**settings: Any) -> None:
     stopping = stop_requested()
-    running = await start_sandbox(**settings)
+    running = await _start(**settings)
     try:
-        sys.stdout.write(running.addresses.as_json() + "\n")
-        sys.stdout.flush()
+        typer.echo(running.addresses.as_json())
         _hint(running)
         await stopping.wait()
     finally:
         await running.stop()
+
+
+async def _start(**settings: Any) -> Sandbox:
+    """Raises OperatorError."""
+    try:
+        return await start_sandbox(**settings)
+    except StateUnusable as problem:
+        raise OperatorError(f"{problem}. --state takes a file of an earlier sandbox, or one that is made") from None
+    except WrongFault as problem:
+        raise OperatorError(f"--fault: {problem}") from None
+    except OSError as problem:
+        raise OperatorError(
+            f"cannot listen on {settings['host']}: {problem.strerror}. Choose others with --host, --metronome-port and "
+            "--quickbooks-port"
+        ) from None
 
 
 def _hint(running: Sandbox) -> None:

@@ -16,7 +16,7 @@ from stream.operations.setup import (
 )
 from stream.settings import Settings
 
-from .common import EXIT_USAGE, Config, Json, err, load_settings, out, print_json
+from .common import Config, Json, WrongUsage, load_settings, out, print_json
 
 REQUIRED = (
     "kafka.bootstrap_servers",
@@ -49,15 +49,11 @@ def setup(
     settings = load_settings(config, *REQUIRED)
     realm = realm or settings.routing.default_realm
     if realm is None:
-        err.print("which company? Add --realm, or set routing.default_realm", style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE)
+        raise WrongUsage("which company? Add --realm, or set routing.default_realm")
     if not item_name or len(item_name) > ITEM_NAME_CHARACTERS_MAX or set(item_name) & set(":\t\n"):
-        err.print(
-            f"--item-name: 1 to {ITEM_NAME_CHARACTERS_MAX} characters without ':', tab and newline, such as Usage",
-            style="red",
-            markup=False,
+        raise WrongUsage(
+            f"--item-name: 1 to {ITEM_NAME_CHARACTERS_MAX} characters without ':', tab and newline, such as Usage"
         )
-        raise typer.Exit(EXIT_USAGE)
     steps, item = asyncio.run(_run(settings, realm, item_name, income_account, json))
     if json:
         fields = [{"custom_field": step.name, "done": step.done} for step in steps]
@@ -67,7 +63,7 @@ def setup(
 async def _run(
     settings: Settings, realm: str, item_name: str, income_account: str | None, json: bool
 ) -> tuple[list[Step], DefaultItem]:
-    """Tells each part when it is done, so that a failure of the second does not hide the first."""
+    """Reports each part when it is done, so that a failure of the second does not hide the first."""
     async with aiohttp.ClientSession() as session:
         transport = AiohttpTransport(session)
         steps = await create_custom_fields(settings, transport)
@@ -77,11 +73,11 @@ async def _run(
         item = await choose_default_item(settings, transport, realm, name=item_name, income_account=income_account)
         if not json:
             out.print(f"QuickBooks item {item.name} (id {item.item_id}): {item.done}", markup=False, soft_wrap=True)
-            _tell_setting(settings.policy_of(realm).default_item_id, item)
+            _report_setting(settings.policy_of(realm).default_item_id, item)
     return steps, item
 
 
-def _tell_setting(current: str | None, item: DefaultItem) -> None:
+def _report_setting(current: str | None, item: DefaultItem) -> None:
     if current == item.item_id:
         out.print("policy.default_item_id names it already.", markup=False)
     else:

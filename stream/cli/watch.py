@@ -1,4 +1,4 @@
-"""`metronome-qbo watch`: find in Metronome what no webhook told."""
+"""`metronome-qbo watch`: find in Metronome what no webhook announced."""
 
 import asyncio
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def watch(
     logs.configure(settings)
     rounds: list[Round] = []
 
-    def tell(done: Round) -> None:
+    def report(done: Round) -> None:
         rounds[:] = [done]
         if json:
             print_json(asdict(done) | {"dry_run": dry_run})
@@ -48,7 +48,7 @@ def watch(
         if not json:
             out.print(line, soft_wrap=True, markup=False)
 
-    asyncio.run(run_watch(settings, once=once, dry_run=dry_run, ready=ready, tell=tell))
+    asyncio.run(run_watch(settings, once=once, dry_run=dry_run, ready=ready, report=report))
     if once and rounds and rounds[0].failed_customers:
         raise typer.Exit(EXIT_TROUBLE)
 

@@ -15,7 +15,9 @@ from .common import Config, load_settings, out
 
 def web(
     host: Annotated[str | None, typer.Option(help="Listen here instead of web.host.")] = None,
-    port: Annotated[int | None, typer.Option(help="Listen here instead of web.port; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Listen here instead of web.port; 0 takes a free one.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Show what came in and what became of it, as web pages.

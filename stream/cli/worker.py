@@ -3,7 +3,6 @@
 import asyncio
 
 from stream import logs
-from stream.engine.worker import run_worker
 
 from .common import Config, load_settings, out
 
@@ -27,6 +26,8 @@ def worker(config: Config = None) -> None:
 
       metronome-qbo worker --config /etc/metronome-qbo.toml
     """
+    from stream.engine.worker import run_worker  # with all of Faust, which `worker --help` need not wait for
+
     settings = load_settings(config, *REQUIRED)
     logs.configure(settings)
     asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))

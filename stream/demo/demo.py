@@ -145,23 +145,23 @@ class Demo:
 
 @asynccontextmanager
 async def running_demo(
-    kafka: Kafka, *, invoices: int, seed: int, directory: Path, say: Callable[[str], None]
+    kafka: Kafka, *, invoices: int, seed: int, directory: Path, progress: Callable[[str], None]
 ) -> AsyncIterator[Demo]:
     """Everything up and connected. `directory` gets the logs. Raises ChildFailed and what the broker raises."""
     async with AsyncExitStack() as stack:
         bootstrap = kafka.bootstrap_servers
         if bootstrap is None:
-            say("starting the embedded broker")
+            progress("starting the embedded broker")
             bootstrap = stack.enter_context(embedded_broker())
         children = Children(directory)
         stack.push_async_callback(children.stop)
-        say("starting the simulators of Metronome and QuickBooks")
+        progress("starting the simulators of Metronome and QuickBooks")
         sandbox = await children.start(
             "sandbox", "--invoices", str(invoices), "--seed", str(seed), ready_within_seconds=READY_WITHIN_SECONDS
         )
         addresses = json.loads(sandbox.ready_line)
         children.environment = environment(kafka, bootstrap, addresses)
-        say("connecting the company, and setting up the custom fields and the default item")
+        progress("connecting the company, and setting up the custom fields and the default item")
         await children.run(
             "connect", "--realm", addresses["realm_id"], "--refresh-token", "-",
             within_seconds=READY_WITHIN_SECONDS, stdin=addresses["refresh_token"] + "\n",
@@ -170,7 +170,7 @@ async def running_demo(
             await children.run("setup", "--realm", addresses["realm_id"], "--json", within_seconds=READY_WITHIN_SECONDS)
         )
         children.environment |= {"METRONOME_QBO_POLICY__DEFAULT_ITEM_ID": setup["item_id"]}
-        say("starting the worker, the receiver and the web pages")
+        progress("starting the worker, the receiver and the web pages")
         worker, web = await asyncio.gather(
             children.start("worker", ready_within_seconds=READY_WITHIN_SECONDS),
             children.start("web", ready_within_seconds=READY_WITHIN_SECONDS),

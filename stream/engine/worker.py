@@ -34,7 +34,7 @@ class WorkerCrashed(OperatorError):
 async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
     """Runs until SIGTERM or SIGINT. `ready` gets one line when the tables are recovered.
 
-    Raises WorkerCrashed, BrokerUnreachable, TopicMismatch, or OSError when a port is taken.
+    Raises WorkerCrashed, CannotListen, and as `prepare_topics`.
     """
     stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)

@@ -206,9 +206,9 @@ class Watch:
 
 
 async def run_watch(
-    settings: Settings, *, once: bool, dry_run: bool, ready: Callable[[str], None], tell: Callable[[Round], None]
+    settings: Settings, *, once: bool, dry_run: bool, ready: Callable[[str], None], report: Callable[[Round], None]
 ) -> None:
-    """Rounds until SIGTERM or SIGINT, or one. `tell` gets each round; `ready` a line when the ledger is read.
+    """Rounds until SIGTERM or SIGINT, or one. `report` gets each round; `ready` a line when the ledger is read.
 
     A round that fails is logged and followed by the next; the only one raises its Failure or BrokerUnreachable. Raises
     BrokerUnreachable, ReadFailed, TopicMismatch or TopicUnavailable when the ledger cannot be followed.
@@ -227,16 +227,16 @@ async def run_watch(
         if not once:
             ready(f"watch ready, every {settings.watch.interval_seconds} s; the ledger has {len(known):,} invoices")
         watch = _watch(settings, AiohttpTransport(session), known, horizon, stopping)
-        rounds = _rounds(settings, watch, once=once, dry_run=dry_run, tell=tell)
+        rounds = _rounds(settings, watch, once=once, dry_run=dry_run, report=report)
         await _first(rounds, ledger.broken())
 
 
 async def _rounds(
-    settings: Settings, watch: Watch, *, once: bool, dry_run: bool, tell: Callable[[Round], None]
+    settings: Settings, watch: Watch, *, once: bool, dry_run: bool, report: Callable[[Round], None]
 ) -> None:
     while not watch.stopping.is_set():
         try:
-            tell(await _one_round(settings, watch, dry_run=dry_run))
+            report(await _one_round(settings, watch, dry_run=dry_run))
         except (Failure, BrokerUnreachable) as failure:
             if once:
                 raise

@@ -165,10 +165,14 @@ def listen_at(redirect_uri: str, address: str | None) -> Listen:
             f"quickbooks.redirect_uri is {redirect_uri}: forward it to this machine, with a tunnel or a proxy, and say "
             "where, such as --listen 127.0.0.1:8585; or use --realm and --refresh-token"
         )
-    where = urlsplit(f"//{address}") if address is not None else uri
-    if not where.hostname or (address is not None and where.port is None):
+    try:
+        where = urlsplit(f"//{address}") if address is not None else uri
+        host, port = where.hostname, where.port
+    except ValueError:  # a port that is no number up to 65535, or half an IPv6 address
+        host, port = None, None
+    if not host or (address is not None and port is None):
         raise ConnectFailed(f"{address or redirect_uri} names no host and port; for example 127.0.0.1:8585")
-    return Listen(where.hostname, where.port or 80, uri.path or "/")
+    return Listen(host, port or 80, uri.path or "/")
 
 
 async def _callback(

@@ -72,15 +72,17 @@ async def test_a_person_sees_the_document_the_json_and_where_each_choice_comes_f
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "described"),
     [(None, "no such file"), (b"{", "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"7", "invoices is expected")],
 )
-async def test_a_file_that_cannot_be_read_ends_with_code_2(tmp_path: Path, content: bytes | None, told: str) -> None:
+async def test_a_file_that_cannot_be_read_ends_with_code_2(
+    tmp_path: Path, content: bytes | None, described: str
+) -> None:
     if content is not None:
         (tmp_path / "bad.json").write_bytes(content)
     code, out, err = await run(tmp_path, "bad.json", "--json")
     assert (code, out) == (2, "")
-    assert told in err
+    assert described in err
     assert "Traceback" not in err
 
 
@@ -135,7 +137,7 @@ async def test_recorded_facts_are_previewed_by_id_and_by_address_with_the_tables
         assert "there is no record" in err
 
 
-async def test_all_facts_of_a_period_are_told_once_each_and_a_refusal_gives_code_1(
+async def test_all_facts_of_a_period_are_shown_once_each_and_a_refusal_gives_code_1(
     settings: Settings, tmp_path: Path
 ) -> None:
     async with recording(settings) as recorder:

@@ -47,7 +47,7 @@ async def run(settings: Settings, *arguments: str, **more: str) -> tuple[int, st
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_replay_prints_verdicts_and_applies_only_when_told(settings: Settings) -> None:
+async def test_replay_prints_verdicts_and_applies_only_when_asked(settings: Settings) -> None:
     async with recording(settings) as recorder:
         await recorder.story(invoice_of(1))
         await recorder.story(invoice_of(2), "parked")

@@ -1,4 +1,4 @@
-"""`metronome-qbo sandbox`: its options, its first line, and what it tells people."""
+"""`metronome-qbo sandbox`: its options, its first line, and what it shows people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READY_WITHIN_SECONDS = 60
 
 
 async def started(directory: Path, *arguments: str) -> tuple[dict, str]:
-    """The first line of a sandbox with these options, and what it told people."""
+    """The first line of a sandbox with these options, and what it shows people."""
     children = Children(directory)
     try:
         child = await children.start("sandbox", *arguments, ready_within_seconds=READY_WITHIN_SECONDS)
@@ -28,7 +28,7 @@ async def started(directory: Path, *arguments: str) -> tuple[dict, str]:
 async def test_the_first_line_names_every_company_and_people_learn_where_the_pages_are(tmp_path: Path) -> None:
     companies = tmp_path / "companies.json"
     companies.write_text(json.dumps([{"realm_id": "1003", "name": "Third", "warn_duplicate_doc_numbers": True}]))
-    addresses, told = await started(
+    addresses, described = await started(
         tmp_path, "--invoices", "3", "--kind", "void=2", "--companies", str(companies),
         "--company", "1001,Northwind", "--company", "1002, Nordlicht, DE, EUR",
     )  # fmt: skip
@@ -41,19 +41,19 @@ async def test_the_first_line_names_every_company_and_people_learn_where_the_pag
     assert addresses["access_token"] == addresses["companies"][0]["access_token"]
     assert len({each["refresh_token"] for each in addresses["companies"]}) == 3
     assert addresses["invoices"] == 5
-    assert addresses["quickbooks_url"] + "/requests" in told
-    assert addresses["metronome_url"] + "/" in told
-    assert "ignored" not in told
+    assert addresses["quickbooks_url"] + "/requests" in described
+    assert addresses["metronome_url"] + "/" in described
+    assert "ignored" not in described
 
 
 async def test_a_used_state_file_goes_before_the_options_and_says_so(tmp_path: Path) -> None:
     file = str(tmp_path / "state.sqlite")
-    first, told = await started(tmp_path, "--invoices", "3", "--seed", "5", "--state", file)
-    assert "ignored" not in told
-    second, told = await started(tmp_path, "--invoices", "8", "--seed", "6", "--state", file)
+    first, described = await started(tmp_path, "--invoices", "3", "--seed", "5", "--state", file)
+    assert "ignored" not in described
+    second, described = await started(tmp_path, "--invoices", "8", "--seed", "6", "--state", file)
     assert (second["invoices"], second["seed"], second["client_id"]) == (3, 5, first["client_id"])
-    assert "--invoices, --seed" in told
-    assert "ignored" in told
+    assert "--invoices, --seed" in described
+    assert "ignored" in described
 
 
 @pytest.mark.parametrize(
