@@ -7,15 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-from pydantic import ValidationError
-
 from models.ledger import LedgerEntry
 from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import changelog
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,7 @@ async def _follow(settings: Settings, enter: Callable[[LedgerEntry], None], at_t
     async with aclosing(EventLog.of(settings).follow([changelog(settings, "invoices")])) as followed:
         async for batch in followed:
             for record in batch.records:
-                if (entry := _entry(record.value)) is not None:
+                if (entry := record.decoded(LedgerEntry.model_validate_json)) is not None:
                     enter(entry)
             if batch.caught_up:
                 at_the_end.set()
-
-
-def _entry(value: bytes | None) -> LedgerEntry | None:
-    """None for what cannot be read; rows of the ledger are never deleted."""
-    try:
-        return LedgerEntry.model_validate_json(value or b"")
-    except ValidationError:
-        log.warning("unreadable_ledger_row")
-        return None

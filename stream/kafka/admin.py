@@ -145,6 +145,18 @@ async def create_by_asking(bootstrap_servers: str, names: Iterable[str], *, time
         await _until_led(admin, list(names), deadline, ask_by_name=True)
 
 
+async def existing_partitions(bootstrap_servers: str, *, timeout_seconds: float) -> dict[str, list[int]]:
+    """The partitions of every topic that exists; creates none by asking.
+
+    Raises `BrokerUnreachable` or `KafkaRefused` within `timeout_seconds`.
+    """
+    async with _connected(bootstrap_servers, _deadline(timeout_seconds), timeout_seconds) as admin:
+        return {
+            topic["topic"]: sorted(each["partition"] for each in topic["partitions"])
+            for topic in await admin.describe_topics()
+        }
+
+
 @asynccontextmanager
 async def _connected(
     bootstrap_servers: str, deadline: float, timeout_seconds: float

@@ -7,14 +7,13 @@ leaves no trace on anything that is running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, OffsetOutOfRangeError
 from pydantic import ValidationError
 
@@ -23,13 +22,14 @@ from models.record import Address
 from stream import OperatorError
 from stream.settings import Settings
 
-from .admin import BrokerUnreachable
+from .admin import CONNECT_INTERVAL_SECONDS, BrokerUnreachable, KafkaRefused, existing_partitions
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 POLL_INTERVAL_SECONDS = 0.25
+"""How long one look for more records takes, and the pause before topics are looked for again."""
 FETCH_WAIT_MILLISECONDS = 100
 """A fetch waits so long for records; the embedded broker answers none before."""
 STOP_TIMEOUT_SECONDS = 5
@@ -67,6 +67,14 @@ class RawRecord:
         address = Address(topic=record.topic, partition=record.partition, offset=record.offset)
         headers = tuple((name, value or b"") for name, value in record.headers)
         return cls(address, record.timestamp, record.key, record.value, headers)
+
+    def decoded(self, decode: Callable[[bytes], T]) -> T | None:
+        """What `decode` makes of the value; None, and a line in the log, when it refuses: a dead letter by now."""
+        try:
+            return decode(self.value or b"")
+        except ValidationError:
+            log.warning("unreadable_record", at=str(self.address))
+            return None
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,13 @@ class EventLog:
     async def partitions(self, topics: Collection[str]) -> dict[str, list[int]]:
         """The partitions of each topic."""
         with self._errors():
-            async with asyncio.timeout(self.timeout_seconds):
-                return await _partitions_of(self.bootstrap_servers, topics)
+            found = await existing_partitions(self.bootstrap_servers, timeout_seconds=self.timeout_seconds)
+        if missing := [topic for topic in topics if not found.get(topic)]:
+            raise TopicsMissing(
+                f"no such topic: {', '.join(missing)}. Topics are created when a worker starts; is the broker the "
+                "right one, and kafka.topic_prefix?"
+            )
+        return {topic: found[topic] for topic in topics}
 
     async def bounds(self, topic: str, partitions: Collection[int] | None = None) -> dict[int, Bounds]:
         """The offsets that each partition of a topic (or each one named) has now. Raises ReadFailed."""
@@ -128,7 +141,7 @@ class EventLog:
         """The record at `address`. Raises RecordMissing."""
         with self._errors():
             async with asyncio.timeout(self.timeout_seconds):
-                existing = await _partitions_of(self.bootstrap_servers, [address.topic])
+                existing = await self.partitions([address.topic])
                 if address.partition not in existing[address.topic]:
                     raise RecordMissing(f"there is no record at {address}: the topic has no such partition")
                 partition = TopicPartition(address.topic, address.partition)
@@ -186,21 +199,24 @@ class EventLog:
         if not ends:
             return
         with self._errors():
-            async with self._consumer() as consumer:
+            async with (
+                self._consumer() as consumer,
+                aclosing(_batches(consumer, ends, self.timeout_seconds)) as batches,
+            ):
                 consumer.assign(list(ends))
                 for partition, start in starts.items():
                     consumer.seek(partition, start)
-                async for record in _until(consumer, ends, self.timeout_seconds):
-                    yield record
+                async for batch in batches:
+                    for record in batch.records:
+                        if record.address.offset < ends[TopicPartition(topic, record.address.partition)]:
+                            yield record
 
     async def read_records(self, topic: str, decode: Callable[[bytes], T]) -> AsyncGenerator[tuple[T, Address], None]:
         """Everything that lies in a topic now, decoded. What cannot be decoded is left out: it is a dead letter."""
         async with aclosing(self.read_range(topic)) as records:
             async for record in records:
-                try:
-                    yield decode(record.value or b""), record.address
-                except ValueError:
-                    log.warning("unreadable_record", at=str(record.address))
+                if (decoded := record.decoded(decode)) is not None:
+                    yield decoded, record.address
 
     async def read_commands(self, addresses: Sequence[Address]) -> list[Command]:
         """The commands at `addresses` of one partition, in order; never raises.
@@ -211,38 +227,35 @@ class EventLog:
         try:
             async with aclosing(self.read_each(addresses)) as records:
                 async for record in records:
-                    try:
-                        commands.append(COMMANDS.validate_json(record.value or b""))
-                    except ValidationError:
-                        log.error("unreadable_command", at=str(record.address))  # a dead letter by now
+                    if (command := record.decoded(COMMANDS.validate_json)) is not None:
+                        commands.append(command)
         except (ReadFailed, BrokerUnreachable) as failure:
             log.warning("commands_not_read", wanted=len(addresses), read=len(commands), reason=str(failure))
         return commands
 
     async def follow(
-        self, topics: Collection[str], start: Start = _from_the_beginning
+        self, topics: Collection[str], start: Start = _from_the_beginning, *, to_the_end: bool = False
     ) -> AsyncGenerator[Followed, None]:
         """All that lies in the topics, and all that comes, for ever; in between, batches without records.
 
-        Raises RecordsDeleted when what is next was deleted meanwhile, and ReadFailed.
+        With `to_the_end` it ends where the topics ended at the beginning, and nothing new for `timeout_seconds` before
+        that raises BrokerUnreachable; without, a broker that is away is waited for. Raises RecordsDeleted when what is
+        next was deleted meanwhile, and ReadFailed.
         """
         with self._errors():
             async with self._consumer() as consumer:
                 async with asyncio.timeout(self.timeout_seconds):
-                    found = await _partitions_of(self.bootstrap_servers, topics)
+                    found = await self.partitions(topics)
                     partitions = [TopicPartition(topic, each) for topic in topics for each in found[topic]]
                     consumer.assign(partitions)
                     bounds = await _bounds_of(consumer, partitions)
                 for each in partitions:
                     consumer.seek(each, start(each.topic, each.partition, bounds[each]))
-                behind = set(partitions)
-                while True:
-                    fetched = await consumer.getmany(
-                        timeout_ms=int(POLL_INTERVAL_SECONDS * 1000), max_records=BATCH_RECORDS_MAX
-                    )
-                    behind = {each for each in behind if await consumer.position(each) < bounds[each].end}
-                    records = [RawRecord.of(record) for batch in fetched.values() for record in batch]
-                    yield Followed(records, caught_up=not behind)
+                ends = {each: bounds[each].end for each in partitions}
+                idle_seconds_max = self.timeout_seconds if to_the_end else None
+                async with aclosing(_batches(consumer, ends, idle_seconds_max)) as batches:
+                    async for batch in batches:
+                        yield batch
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -261,14 +274,14 @@ class EventLog:
                         await consumer.start()
                         break
                     except KafkaConnectionError:
-                        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+                        await asyncio.sleep(CONNECT_INTERVAL_SECONDS)
             yield consumer
         finally:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                 await consumer.stop()
 
     async def _chosen(self, topic: str, partitions: Collection[int] | None) -> list[TopicPartition]:
-        existing = (await _partitions_of(self.bootstrap_servers, [topic]))[topic]
+        existing = (await self.partitions([topic]))[topic]
         if unknown := set(partitions or ()) - set(existing):
             raise ReadFailed(f"topic {topic} has partitions {existing[0]} to {existing[-1]}, not {sorted(unknown)}")
         return [TopicPartition(topic, each) for each in existing if partitions is None or each in partitions]
@@ -284,33 +297,8 @@ class EventLog:
             raise BrokerUnreachable.at(self.bootstrap_servers, self.timeout_seconds) from error
         except KafkaError as error:
             raise ReadFailed(f"Kafka at {self.bootstrap_servers}: {error}") from error
-
-
-async def _partitions_of(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
-    """The partitions of each topic. Raises TopicsMissing; never creates a topic by asking for it.
-
-    The caller bounds the wait: a broker that is starting is waited for.
-    """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        while True:
-            try:
-                await admin.start()
-                break
-            except KafkaConnectionError:
-                await asyncio.sleep(POLL_INTERVAL_SECONDS)
-        found = {
-            topic["topic"]: sorted(each["partition"] for each in topic["partitions"])
-            for topic in await admin.describe_topics()
-        }
-    finally:
-        await admin.close()
-    if missing := [topic for topic in topics if not found.get(topic)]:
-        raise TopicsMissing(
-            f"no such topic: {', '.join(missing)}. Topics are created when a worker starts; is the broker the right "
-            "one, and kafka.topic_prefix?"
-        )
-    return {topic: found[topic] for topic in topics}
+        except KafkaRefused as error:
+            raise ReadFailed(str(error)) from error
 
 
 async def _bounds_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
@@ -320,24 +308,26 @@ async def _bounds_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicParti
     return {each: Bounds(first[each], end[each]) for each in partitions}
 
 
-async def _until(
-    consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], timeout_seconds: float
-) -> AsyncGenerator[RawRecord, None]:
+async def _batches(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], idle_seconds_max: float | None
+) -> AsyncGenerator[Followed, None]:
+    """What the consumer fetches from where it stands; with `idle_seconds_max` until each partition is at its end.
+
+    Raises TimeoutError when nothing new came for that long before such an end.
+    """
     clock = asyncio.get_running_loop().time
-    last_progress, open_ends = clock(), dict(ends)
-    while open_ends:
-        batch = await consumer.getmany(
-            *open_ends, timeout_ms=int(POLL_INTERVAL_SECONDS * 1000), max_records=BATCH_RECORDS_MAX
+    behind, last_progress = set(ends), clock()
+    while behind or idle_seconds_max is None:
+        fetched = await consumer.getmany(
+            *(ends if idle_seconds_max is None else behind),
+            timeout_ms=int(POLL_INTERVAL_SECONDS * 1000),
+            max_records=BATCH_RECORDS_MAX,
         )
-        for partition, records in batch.items():
-            for record in records:
-                if record.offset < ends[partition]:
-                    yield RawRecord.of(record)
         # Positions, not records: the last offsets of a partition may be compacted away, or markers of transactions.
-        done = [each for each, end in open_ends.items() if await consumer.position(each) >= end]
-        for partition in done:
-            del open_ends[partition]
-        if batch or done:
+        done = {each for each in behind if await consumer.position(each) >= ends[each]}
+        behind -= done
+        if fetched or done:
             last_progress = clock()
-        elif clock() - last_progress > timeout_seconds:
+        elif idle_seconds_max is not None and clock() - last_progress > idle_seconds_max:
             raise TimeoutError
+        yield Followed([RawRecord.of(each) for records in fetched.values() for each in records], not behind)

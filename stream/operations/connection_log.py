@@ -29,11 +29,12 @@ class ConnectionLog:
         found: dict[str, ConnectionChanged] = {}
         try:
             async with asyncio.timeout(self._log.timeout_seconds):
-                async with aclosing(
-                    self._log.read_records(self._topic, ConnectionChanged.model_validate_json)
-                ) as records:
-                    async for change, _ in records:
-                        found[change.realm] = newest(found.get(change.realm), change)
+                async with aclosing(self._log.read_range(self._topic)) as records:
+                    async for record in records:
+                        change = record.decoded(ConnectionChanged.model_validate_json)
+                        # Compaction goes by the key: under another one, a record is nobody's connection.
+                        if change is not None and record.key == change.realm.encode():
+                            found[change.realm] = newest(found.get(change.realm), change)
         except TimeoutError:
             raise BrokerUnreachable.at(self._log.bootstrap_servers, self._log.timeout_seconds) from None
         return found

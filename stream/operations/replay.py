@@ -149,10 +149,10 @@ class Replay:
         histories = {invoice_id: History() for invoice_id in wanted}
         names = topic_names(self.settings)
         async for record in self._read(names.outcomes):
-            if (outcome := _outcome(record)) is not None:
+            if (outcome := record.decoded(Outcome.model_validate_json)) is not None:
                 _note_outcome(histories, outcome)
         async for record in self._read(names.commands):
-            if (command := _command(record)) is not None:
+            if (command := record.decoded(COMMANDS.validate_json)) is not None:
                 _note_command(histories, command, record.address)
         return histories
 
@@ -174,11 +174,6 @@ class Replay:
         if kind in APPLICABLE and _newer(history.newest_facts, at):
             kind = "superseded"
         return Verdict(kind, at, facts.realm, facts.invoice_id, reason, tuple(changes), tuple(commands))
-
-    @property
-    def _bootstrap(self) -> str:
-        assert self.settings.kafka.bootstrap_servers is not None
-        return self.settings.kafka.bootstrap_servers
 
 
 def judge(commands: Sequence[Command], history: History) -> tuple[Kind, str | None, list[Change]]:
@@ -265,20 +260,6 @@ def _newer(facts: Address | None, than: Address) -> bool:
         and (facts.topic, facts.partition) == (than.topic, than.partition)
         and facts.offset > than.offset
     )
-
-
-def _outcome(record: RawRecord) -> Outcome | None:
-    try:
-        return Outcome.model_validate_json(record.value or b"")
-    except ValidationError:
-        return None  # a dead letter by now; it says nothing about an invoice
-
-
-def _command(record: RawRecord) -> Command | None:
-    try:
-        return COMMANDS.validate_json(record.value or b"")
-    except ValidationError:
-        return None  # as above
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, Any]:

@@ -105,7 +105,6 @@ class Pages:
     """The data of each page, as plain values that are JSON as they stand."""
 
     def __init__(self, settings: Settings, index: Index, read_timeout_seconds: float) -> None:
-        assert settings.kafka.bootstrap_servers is not None
         self._log = EventLog.of(settings, read_timeout_seconds)
         self._index = index
         self._page_rows = settings.web.page_rows

@@ -11,12 +11,10 @@ import time
 from contextlib import aclosing
 
 import structlog
-from pydantic import ValidationError
 
 from models.events import ConnectionChanged
 from models.ledger import TABLES
 from stream.formatting import iso_of_ms
-from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.log import POLL_INTERVAL_SECONDS, Bounds, EventLog, RawRecord, RecordsDeleted, TopicsMissing
 from stream.settings import Settings
 from stream.topics import changelog, topic_names
@@ -96,8 +94,7 @@ class Projection:
                 raise _IndexIsOfAnotherLog(f"{topic} ends before the position that was read")
             return bounds.first if stored is None else max(bounds.first, stored.next_offset - 1)
 
-        last_progress = time.monotonic()
-        async with aclosing(self._log.follow(self._topics, start)) as followed:
+        async with aclosing(self._log.follow(self._topics, start, to_the_end=to_the_end)) as followed:
             async for fetched in followed:
                 if not self._index.exists():
                     raise _IndexIsOfAnotherLog("the index was deleted")
@@ -105,11 +102,6 @@ class Projection:
                     batch = await asyncio.to_thread(self._batch, fetched.records, positions)
                     await asyncio.to_thread(self._index.apply, batch)
                     positions |= batch.positions
-                    last_progress = time.monotonic()
-                if to_the_end and fetched.caught_up:
-                    return
-                if to_the_end and time.monotonic() - last_progress > self._log.timeout_seconds:
-                    raise BrokerUnreachable.at(self._log.bootstrap_servers, self._log.timeout_seconds)
 
     def _batch(self, fetched: list[RawRecord], positions: dict[tuple[str, int], Position]) -> Batch:
         batch = Batch()
@@ -128,7 +120,7 @@ class Projection:
                 batch.dead_letters.append(dead_letter_of(record))
         elif topic in self._tables:
             batch.table_rows.append(_table_row(self._tables[topic], record))
-        elif (change := _connection(record)) is not None:
+        elif (change := record.decoded(ConnectionChanged.model_validate_json)) is not None:
             batch.connections.append(change)
 
 
@@ -149,11 +141,3 @@ def _table_row(table: str, record: RawRecord) -> TableRow:
         address=record.address,
         at=iso_of_ms(record.timestamp_ms),
     )
-
-
-def _connection(record: RawRecord) -> ConnectionChanged | None:
-    try:
-        return ConnectionChanged.model_validate_json(record.value or b"")
-    except ValidationError:
-        log.warning("unreadable_connection", address=str(record.address))
-        return None

@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +21,6 @@ from uuid import uuid4
 
 import aiohttp
 from aiokafka import AIOKafkaProducer
-from pydantic import ValidationError
 
 from agents.delivery import ERROR_HEADER
 from models.commands import COMMANDS, Command, PostInvoice
@@ -242,8 +241,8 @@ class Rig:
         async with aclosing(EventLog(self.bootstrap, BOUND_SECONDS).follow([self.names.outcomes])) as followed:
             async for batch in followed:
                 for record in batch.records:
-                    with suppress(ValidationError):  # garbage, which some tests put there
-                        self.outcomes.append(Outcome.model_validate_json(record.value or b""))
+                    if (outcome := record.decoded(Outcome.model_validate_json)) is not None:
+                        self.outcomes.append(outcome)
 
     def outcomes_of(self, invoice_id: str) -> list[Outcome]:
         return [each for each in self.outcomes if each.subject == Subject.invoice(invoice_id)]

@@ -23,6 +23,7 @@ from simulators.kafka.embedded import embedded_broker
 from simulators.quickbooks.oauth import OAuthServer, OAuthSettings
 from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
+from stream.topics import topic_names
 from stream.web.app import create_web
 from stream.web.index import Index
 from stream.web.masking import masked_json, pretty
@@ -208,6 +209,15 @@ async def test_the_newest_change_of_a_company_is_what_counts(recorder: Recorder)
     await recorder.connection(changed_at=in_days(-1))
     found = await ConnectionLog(recorder.settings).every()
     assert {realm: each.state for realm, each in found.items()} == {REALM: "reconnect needed", OTHER: "connected"}
+
+
+async def test_a_record_under_another_key_is_nobodys_connection(recorder: Recorder) -> None:
+    """Only the key keeps a company's newest connection from being compacted away."""
+    change = ConnectionChanged(realm=REALM, state="connected", changed_at=in_days(0))
+    topic = topic_names(recorder.settings).connections
+    for key in (b"another", None):
+        await recorder.send(topic, change.encode(), key)
+    assert await ConnectionLog(recorder.settings).every() == {}
 
 
 @pytest.mark.parametrize(("days", "warned"), [(20, True), (31, False)])
