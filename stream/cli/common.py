@@ -36,11 +36,12 @@ class WrongUsage(OperatorError):
 
 
 def load_settings(config: Path | None, *required: str) -> Settings:
-    """The settings, with `required` dotted keys set. Raises SettingsError."""
-    from stream import settings  # what is imported at the top, `--help` has to wait for
+    """The settings, with `required` dotted keys set; logs go by them from here on. Raises SettingsError."""
+    from stream import logs, settings  # what is imported at the top, `--help` has to wait for
 
     loaded = settings.load(config)
     settings.required(loaded, *required)
+    logs.configure(loaded)  # on standard error: standard output is for what the command prints
     return loaded
 
 

@@ -109,6 +109,20 @@ def test_redrive_lists_and_publishes_only_when_told(settings: Settings, monkeypa
     assert applied["published"] == 1
 
 
+def test_what_cannot_be_read_is_logged_and_leaves_the_json_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def park_beside_garbage() -> None:
+        async with recording(settings) as recorder:
+            await recorder.send(topic_names(settings).outcomes, b"[[[")
+            await recorder.story(invoice_of(1), "parked", changes={"waits_for": "connection"})
+
+    asyncio.run(park_beside_garbage())
+    result = run(settings, monkeypatch, "redrive", "--json")
+    assert len(json.loads(result.stdout)["unfinished"]) == 1
+    assert "unreadable_record" in result.stderr
+
+
 def test_health_says_when_no_worker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METRONOME_QBO_WORKER__HEALTH_PORT", "1")
     assert CliRunner().invoke(cli, ["health"]).exit_code == 1
