@@ -1,21 +1,22 @@
 """What we rely on inside Faust and aiokafka, beyond what they document; checked before anything is consumed.
 
 A method that is renamed in a newer version would leave our override without a caller, and records would be lost
-silently. So each is named here, with the library's method that has to call it.
+silently. So each is named here, with the library's own methods that have to use it.
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import faust
+import mode
 from aiokafka import AIOKafkaConsumer
 from faust.tables.base import Collection
+from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import ThreadDelegateConsumer
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 
 from stream import OperatorError
 
@@ -29,99 +30,137 @@ class EngineMismatch(OperatorError):
 
 @dataclass(frozen=True)
 class Reliance:
-    """One thing that we override or use. `parameters` are those of the method, None for what is no method.
+    """One thing that we override, set or use. `parameters` are those of the method, None for what is no method.
 
-    `caller` is the library's own function that calls it or sets it, as `Class.method`.
+    `users` are the library's own methods that call it, read it or set it: the class, and the method's name.
     """
 
     owner: type
     name: str
     parameters: tuple[str, ...] | None
-    caller: Callable[..., Any]
+    users: tuple[tuple[type, str], ...]
     why: str
 
 
 RELIANCES = (
+    # How our classes come in (faust_patches.py).
+    Reliance(
+        faust.App,
+        "transport",
+        None,
+        ((faust.App, "_new_consumer"), (faust.App, "_new_producer")),
+        "where our transport comes in",
+    ),
+    Reliance(Transport, "Consumer", None, ((Transport, "create_consumer"),), "where our consumer comes in"),
+    Reliance(Transport, "Producer", None, ((Transport, "create_producer"),), "where our producer comes in"),
+    Reliance(
+        Consumer,
+        "_new_consumer_thread",
+        ("self",),
+        ((ThreadDelegateConsumer, "__init__"),),
+        "where our consumer thread comes in",
+    ),
+    # Records come promptly (faust_patches.py).
     Reliance(
         AIOKafkaConsumerThread,
         "_create_worker_consumer",
         ("self", "transport"),
-        AIOKafkaConsumerThread._create_consumer,
-        "short waits for records (faust_patches.py)",
+        ((AIOKafkaConsumerThread, "_create_consumer"),),
+        "its consumer gets short waits for records",
     ),
     Reliance(
         AIOKafkaConsumer,
         "_fetch_max_wait_ms",
         None,
-        AIOKafkaConsumer.start,
-        "Faust has a constant of 1.5 s (faust_patches.py)",
+        ((AIOKafkaConsumer, "__init__"), (AIOKafkaConsumer, "start")),
+        "the wait for records; Faust has a constant of 1.5 s",
     ),
     Reliance(
-        AIOKafkaConsumer, "_fetch_min_bytes", None, AIOKafkaConsumer.start, "fewer, larger fetches (faust_patches.py)"
+        AIOKafkaConsumer,
+        "_fetch_min_bytes",
+        None,
+        ((AIOKafkaConsumer, "__init__"), (AIOKafkaConsumer, "start")),
+        "fewer, larger fetches",
+    ),
+    # None is lost (faust_patches.py).
+    Reliance(
+        Consumer,
+        "perform_seek",
+        ("self",),
+        ((Recovery, "on_recovery_completed"), (Recovery, "_resume_streams")),
+        "the flow stops before the seek, so that nothing is fetched too early and lost",
+    ),
+    Reliance(
+        Consumer, "stop_flow", ("self",), ((faust.App, "_on_partitions_revoked"),), "the flow stops before the seek"
+    ),
+    Reliance(
+        Consumer,
+        "resume_flow",
+        ("self",),
+        ((Recovery, "on_recovery_completed"), (Recovery, "_resume_streams")),
+        "the flow that stopped before the seek starts again after it",
     ),
     Reliance(
         AIOKafkaConsumerThread,
         "seek_to_committed",
         ("self",),
-        ThreadDelegateConsumer.seek_to_committed,
-        "partitions without a committed offset are read from their beginning (faust_patches.py)",
+        ((Consumer, "perform_seek"), (ThreadDelegateConsumer, "seek_to_committed")),
+        "partitions without a committed offset are read from their beginning",
     ),
     Reliance(
         AIOKafkaConsumerThread,
         "_ensure_consumer",
         ("self",),
-        AIOKafkaConsumerThread._commit,
-        "the consumer whose partitions are sought (faust_patches.py)",
+        ((AIOKafkaConsumerThread, "seek_to_committed"),),
+        "the consumer whose partitions are sought",
     ),
     Reliance(
-        Consumer,
-        "perform_seek",
-        ("self",),
-        Recovery.on_recovery_completed,
-        "the flow stops before the seek, so that nothing is fetched too early (faust_patches.py)",
+        AIOKafkaConsumerThread,
+        "call_thread",
+        ("self", "fun", "args", "kwargs"),
+        ((AIOKafkaConsumerThread, "seek_to_committed"),),
+        "the consumer is used in its own thread",
     ),
     Reliance(
-        Consumer,
-        "_new_consumer_thread",
-        ("self",),
-        ThreadDelegateConsumer.__init__,
-        "where our consumer thread comes in (faust_patches.py)",
+        TableManager,
+        "changelog_topics",
+        None,
+        ((Consumer, "_is_changelog_tp"),),
+        "changelogs are sought by the recovery, and by nobody else",
     ),
+    # None is written twice (faust_patches.py).
     Reliance(
         Producer,
         "_settings_extra",
         ("self",),
-        Producer._new_producer,
-        "an idempotent producer, whose offsets the fence can rely on (faust_patches.py)",
+        ((Producer, "_new_producer"),),
+        "an idempotent producer, whose offsets the fence can rely on",
     ),
+    # Changes of tables are durable when we say so (tables.py).
     Reliance(
         faust.Table,
         "send_changelog",
         ("self", "partition", "key", "value", "key_serializer", "value_serializer"),
-        Collection._send_changelog,
-        "every change is waited for, and fenced (tables.py)",
+        ((faust.Table, "on_key_set"), (faust.Table, "on_key_del")),
+        "every change of a table is waited for, and fenced",
     ),
     Reliance(
         faust.Table,
         "call_recover_callbacks",
         ("self",),
-        Collection.on_recovery_completed,
-        "the fence begins where the recovery ended (tables.py)",
+        ((Collection, "on_recovery_completed"),),
+        "the fence begins where the recovery ended",
     ),
-    Reliance(
-        Recovery,
-        "active_highwaters",
-        None,
-        Recovery.__init__,
-        "where the recovery ended (tables.py)",
-    ),
+    Reliance(Recovery, "active_highwaters", None, ((Recovery, "__init__"),), "where the recovery ended"),
     Reliance(
         Recovery,
         "actives_for_table",
         None,
-        Recovery.on_recovery_completed,
-        "whose changelogs they are (tables.py)",
+        ((Recovery, "__init__"), (Recovery, "on_recovery_completed")),
+        "whose changelogs were recovered",
     ),
+    # What went wrong is noticed (worker.py).
+    Reliance(mode.Service, "crash_reason", None, ((mode.Service, "_crash"),), "a worker that crashed ends"),
 )
 
 
@@ -141,18 +180,21 @@ def mismatch(reliance: Reliance) -> str | None:
     what = f"{reliance.owner.__module__}.{reliance.owner.__qualname__}.{reliance.name}"
     if reliance.parameters is not None:
         method = getattr(reliance.owner, reliance.name, None)
-        if method is None:
+        if method is None or getattr(method, "__isabstractmethod__", False):  # only declared, by Faust's types
             return f"{what} is gone: {reliance.why}"
         found = tuple(inspect.signature(method).parameters)
         if found != reliance.parameters:
             return f"{what} takes {', '.join(found)} instead of {', '.join(reliance.parameters)}: {reliance.why}"
-    if not _mentions(reliance.caller, reliance.name):
-        return f"{what} is no longer used by {reliance.caller.__qualname__}: {reliance.why}"
+    for user, name in reliance.users:
+        if not _mentions(getattr(user, name, None), reliance.name):
+            return f"{what} is no longer used by {user.__qualname__}.{name}: {reliance.why}"
     return None
 
 
-def _mentions(function: Callable[..., Any], name: str) -> bool:
-    """Whether the function's code, or a function within it, uses an attribute of that name."""
-    code = inspect.unwrap(function).__code__
+def _mentions(function: Any, name: str) -> bool:
+    """Whether the function's code, or a function within it, uses an attribute of that name; False without any code."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return False
     inner = [constant for constant in code.co_consts if inspect.iscode(constant)]
     return any(name in each.co_names for each in (code, *inner))
