@@ -1,4 +1,4 @@
-"""The names of our topics and tables, and the plan by which topics are created."""
+"""Our topics and the tables' changelogs: their names, how each is to be, and what creates and checks them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -49,17 +49,18 @@ def changelog(settings: Settings, table: str) -> str:
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """How each is to be: records are kept for ever, dead letters for some time, of a compact topic the newest of a key."""
     names, kafka = topic_names(settings), settings.kafka
-    plans = [
+    specs = [
         TopicSpec(names.webhooks, kafka.webhook_partitions, "delete", FOR_EVER_MS),
         TopicSpec(names.deadletters, kafka.webhook_partitions, "delete", kafka.dead_letter_retention_days * DAY_MS),
         TopicSpec(names.connections, kafka.company_partitions, "compact", FOR_EVER_MS),
     ]
     for name in (names.invoices, names.commands, names.outcomes):
-        plans.append(TopicSpec(name, kafka.company_partitions, "delete", FOR_EVER_MS))
+        specs.append(TopicSpec(name, kafka.company_partitions, "delete", FOR_EVER_MS))
     for table in TABLES:
-        plans.append(TopicSpec(changelog(settings, table), kafka.company_partitions, "compact", FOR_EVER_MS))
-    return [replace(plan, message_bytes_max=kafka.message_bytes_max) for plan in plans]
+        specs.append(TopicSpec(changelog(settings, table), kafka.company_partitions, "compact", FOR_EVER_MS))
+    return [replace(spec, message_bytes_max=kafka.message_bytes_max) for spec in specs]
 
 
 async def prepare_topics(settings: Settings, only: Collection[str] | None = None) -> None:
@@ -69,14 +70,14 @@ async def prepare_topics(settings: Settings, only: Collection[str] | None = None
     """
     kafka = settings.kafka
     assert kafka.bootstrap_servers is not None
-    plans = [plan for plan in topic_specs(settings) if only is None or plan.name in only]
+    specs = [spec for spec in topic_specs(settings) if only is None or spec.name in only]
     if kafka.embedded:
-        names = [plan.name for plan in plans]
+        names = [spec.name for spec in specs]
         await create_by_asking(kafka.bootstrap_servers, names, timeout_seconds=kafka.timeout_seconds)
         return
     await declare_topics(
         kafka.bootstrap_servers,
-        plans,
+        specs,
         replication_factor=kafka.replication_factor,
         timeout_seconds=kafka.timeout_seconds,
     )

@@ -51,7 +51,7 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicDifference:
-    """One way in which an existing topic differs from its plan; `found` and `wanted` as Kafka's tools print them."""
+    """One way in which an existing topic differs from its spec; `found` and `wanted` as Kafka's tools print them."""
 
     topic: str
     setting: Literal["missing", "partitions"] | Setting
@@ -89,7 +89,7 @@ class KafkaRefused(OperatorError):
 
 
 class TopicMismatch(OperatorError):
-    """Topics exist that do not fit their plans: the message names each, what was found, what is wanted and a remedy."""
+    """Topics exist that do not fit their specs: the message names each, what was found, what is wanted and a remedy."""
 
     def __init__(self, differences: Sequence[TopicDifference]) -> None:
         super().__init__("; ".join(map(str, differences)))
@@ -101,7 +101,7 @@ class TopicUnavailable(OperatorError):
 
 
 async def declare_topics(
-    bootstrap_servers: str, plans: Sequence[TopicSpec], *, replication_factor: int, timeout_seconds: float
+    bootstrap_servers: str, specs: Sequence[TopicSpec], *, replication_factor: int, timeout_seconds: float
 ) -> list[str]:
     """Create what is missing, wait until every topic has its leaders, and return the names that this call created.
 
@@ -111,27 +111,27 @@ async def declare_topics(
     """
     deadline = _deadline(timeout_seconds)
     async with _connected(bootstrap_servers, deadline, timeout_seconds) as admin:
-        differences = await _compare(admin, plans)
+        differences = await _compare(admin, specs)
         if misfits := [each for each in differences if each.setting != "missing"]:
             raise TopicMismatch(misfits)
         missing = {each.topic for each in differences}
-        created = await _create(admin, [plan for plan in plans if plan.name in missing], replication_factor, deadline)
-        await _until_led(admin, [plan.name for plan in plans], deadline)
+        created = await _create(admin, [spec for spec in specs if spec.name in missing], replication_factor, deadline)
+        await _until_led(admin, [spec.name for spec in specs], deadline)
         # Again, because another program may have created the topic in between, with other settings.
-        if misfits := [each for each in await _compare(admin, plans) if each.setting != "missing"]:
+        if misfits := [each for each in await _compare(admin, specs) if each.setting != "missing"]:
             raise TopicMismatch(misfits)
         return created
 
 
 async def compare_topics(
-    bootstrap_servers: str, plans: Sequence[TopicSpec], *, timeout_seconds: float
+    bootstrap_servers: str, specs: Sequence[TopicSpec], *, timeout_seconds: float
 ) -> list[TopicDifference]:
-    """What differs between the plans and the cluster, in the order of the plans. Changes and creates nothing.
+    """What differs between the specs and the cluster, in the order of the specs. Changes and creates nothing.
 
     Raises `BrokerUnreachable` within `timeout_seconds`. Needs a broker that describes settings: not the embedded one.
     """
     async with _connected(bootstrap_servers, _deadline(timeout_seconds), timeout_seconds) as admin:
-        return await _compare(admin, plans)
+        return await _compare(admin, specs)
 
 
 async def create_by_asking(bootstrap_servers: str, names: Iterable[str], *, timeout_seconds: float) -> None:
@@ -187,40 +187,40 @@ async def _start(bootstrap_servers: str, deadline: float) -> AIOKafkaAdminClient
     raise TimeoutError
 
 
-async def _compare(admin: AIOKafkaAdminClient, plans: Sequence[TopicSpec]) -> list[TopicDifference]:
+async def _compare(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> list[TopicDifference]:
     # All topics, not these by name: asking by name creates the topic where the broker creates on first use.
     partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-    settings = await _topic_settings(admin, [plan.name for plan in plans if plan.name in partitions])
+    settings = await _topic_settings(admin, [spec.name for spec in specs if spec.name in partitions])
     return [
         difference
-        for plan in plans
-        for difference in _differences(plan, partitions.get(plan.name), settings.get(plan.name))
+        for spec in specs
+        for difference in _differences(spec, partitions.get(spec.name), settings.get(spec.name))
     ]
 
 
 def _differences(
-    plan: TopicSpec, partitions: int | None, settings: Mapping[str, str] | None
+    spec: TopicSpec, partitions: int | None, settings: Mapping[str, str] | None
 ) -> Iterable[TopicDifference]:
     if partitions is None or settings is None:
-        yield TopicDifference(plan.name, "missing", "nothing", f"{plan.partitions} partitions, {plan.cleanup_policy}")
+        yield TopicDifference(spec.name, "missing", "nothing", f"{spec.partitions} partitions, {spec.cleanup_policy}")
         return
-    if partitions != plan.partitions:
-        yield TopicDifference(plan.name, "partitions", str(partitions), str(plan.partitions))
-    for setting, wanted in _settings_of(plan).items():
+    if partitions != spec.partitions:
+        yield TopicDifference(spec.name, "partitions", str(partitions), str(spec.partitions))
+    for setting, wanted in _settings_of(spec).items():
         if not _fits(setting, settings[setting], wanted):
-            yield TopicDifference(plan.name, setting, settings[setting], wanted)
+            yield TopicDifference(spec.name, setting, settings[setting], wanted)
 
 
 def _fits(setting: Setting, found: str, wanted: str) -> bool:
     return int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
 
 
-def _settings_of(plan: TopicSpec) -> dict[Setting, str]:
-    size: dict[Setting, str] = {"max.message.bytes": str(plan.message_bytes_max)}
-    if plan.cleanup_policy == "compact":
+def _settings_of(spec: TopicSpec) -> dict[Setting, str]:
+    size: dict[Setting, str] = {"max.message.bytes": str(spec.message_bytes_max)}
+    if spec.cleanup_policy == "compact":
         return {"cleanup.policy": "compact", **size}
     # Without retention.bytes a cluster's own size limit would end "for ever" early.
-    kept: dict[Setting, str] = {"retention.ms": str(plan.retention_ms), "retention.bytes": str(FOR_EVER_MS)}
+    kept: dict[Setting, str] = {"retention.ms": str(spec.retention_ms), "retention.bytes": str(FOR_EVER_MS)}
     return {"cleanup.policy": "delete", **kept, **size}
 
 
@@ -238,13 +238,13 @@ async def _topic_settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> d
 
 
 async def _create(
-    admin: AIOKafkaAdminClient, plans: Sequence[TopicSpec], replication_factor: int, deadline: float
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], replication_factor: int, deadline: float
 ) -> list[str]:
     """The names created. A topic that someone else created first is no error."""
-    if not plans:
+    if not specs:
         return []
     response = await admin.create_topics(
-        [NewTopic(plan.name, plan.partitions, replication_factor, topic_configs=_settings_of(plan)) for plan in plans],
+        [NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=_settings_of(spec)) for spec in specs],
         timeout_ms=max(1, int((deadline - _now()) * 1000)),
     )
     outcomes = {topic: (for_code(code), message) for topic, code, message in response.topic_errors}

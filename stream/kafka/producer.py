@@ -1,4 +1,4 @@
-"""Writing single records to our topics from a command, confirmed by the broker and within a bound."""
+"""Writing to our topics, confirmed by the broker: single records from a command, and webhooks as they come."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +15,12 @@ from .admin import BrokerUnreachable, TopicUnavailable
 log = structlog.get_logger()
 
 CLOSE_SECONDS = 5
+RECONNECT_SECONDS = 2.0
+STOP_TIMEOUT_SECONDS = 3.0
+RECORD_OVERHEAD_BYTES = 4096
+"""Key, headers and what Kafka adds to a webhook."""
+
+Headers = Sequence[tuple[str, bytes]]
 
 
 class Publisher:
@@ -60,15 +66,6 @@ async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
 
 def _unreachable(settings: Settings) -> BrokerUnreachable:
     return BrokerUnreachable.at(str(settings.kafka.bootstrap_servers), settings.kafka.timeout_seconds)
-
-
-RECONNECT_SECONDS = 2.0
-
-STOP_TIMEOUT_SECONDS = 3.0
-
-RECORD_OVERHEAD_BYTES = 4096
-
-Headers = Sequence[tuple[str, bytes]]
 
 
 class BrokerAway(Exception):

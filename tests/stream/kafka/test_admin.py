@@ -27,17 +27,17 @@ from stream.kafka.admin import (
 DAY_MS = 86_400_000
 
 
-def plan(**changes: object) -> TopicSpec:
-    """A plan with a name that no other test uses."""
+def spec(**changes: object) -> TopicSpec:
+    """A spec with a name that no other test uses."""
     return replace(TopicSpec(f"topic-{uuid.uuid4()}", 3, "delete", -1), **changes)  # type: ignore[arg-type]
 
 
-async def declare(bootstrap_servers: str, *plans: TopicSpec) -> list[str]:
-    return await declare_topics(bootstrap_servers, plans, replication_factor=1, timeout_seconds=20)
+async def declare(bootstrap_servers: str, *specs: TopicSpec) -> list[str]:
+    return await declare_topics(bootstrap_servers, specs, replication_factor=1, timeout_seconds=20)
 
 
-async def compare(bootstrap_servers: str, *plans: TopicSpec) -> list[TopicDifference]:
-    return await compare_topics(bootstrap_servers, plans, timeout_seconds=20)
+async def compare(bootstrap_servers: str, *specs: TopicSpec) -> list[TopicDifference]:
+    return await compare_topics(bootstrap_servers, specs, timeout_seconds=20)
 
 
 def create_by_another_program(bootstrap_servers: str, name: str, partitions: int, config: dict[str, str]) -> None:
@@ -58,7 +58,7 @@ def seen_by_another_program(bootstrap_servers: str, name: str) -> tuple[int, dic
 
 
 async def test_missing_topics_are_created_as_planned(kafka_bootstrap: str) -> None:
-    kept, expiring, compacted = plan(), plan(retention_ms=7 * DAY_MS, partitions=2), plan(cleanup_policy="compact")
+    kept, expiring, compacted = spec(), spec(retention_ms=7 * DAY_MS, partitions=2), spec(cleanup_policy="compact")
 
     created = await declare(kafka_bootstrap, kept, expiring, compacted)
 
@@ -74,14 +74,14 @@ async def test_missing_topics_are_created_as_planned(kafka_bootstrap: str) -> No
 
 
 async def test_a_topic_is_made_for_large_records_and_may_take_even_larger_ones(kafka_bootstrap: str) -> None:
-    large = plan(message_bytes_max=16_777_216)
+    large = spec(message_bytes_max=16_777_216)
     await declare(kafka_bootstrap, large)
     assert seen_by_another_program(kafka_bootstrap, large.name)[1]["max.message.bytes"] == "16777216"
     assert await compare(kafka_bootstrap, replace(large, message_bytes_max=2_097_152)) == []
 
 
 async def test_declared_topics_take_records_at_once(kafka_bootstrap: str) -> None:
-    topic = plan(partitions=1)
+    topic = spec(partitions=1)
     await declare(kafka_bootstrap, topic)
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
         record = await asyncio.wait_for(producer.send_and_wait(topic.name, b"value"), 20)
@@ -89,16 +89,16 @@ async def test_declared_topics_take_records_at_once(kafka_bootstrap: str) -> Non
 
 
 async def test_declaring_again_creates_nothing(kafka_bootstrap: str) -> None:
-    first, second = plan(), plan()
+    first, second = spec(), spec()
     await declare(kafka_bootstrap, first)
     assert await declare(kafka_bootstrap, first, second) == [second.name]
     assert await declare(kafka_bootstrap, first, second) == []
 
 
 async def test_workers_that_start_at_once_all_succeed_and_each_topic_is_created_once(kafka_bootstrap: str) -> None:
-    plans = [plan() for _ in range(4)]
-    created = await asyncio.gather(*(declare(kafka_bootstrap, *plans) for _ in range(5)))
-    assert sorted(name for names in created for name in names) == sorted(each.name for each in plans)
+    specs = [spec() for _ in range(4)]
+    created = await asyncio.gather(*(declare(kafka_bootstrap, *specs) for _ in range(5)))
+    assert sorted(name for names in created for name in names) == sorted(each.name for each in specs)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_workers_that_start_at_once_all_succeed_and_each_topic_is_created_
 async def test_a_topic_that_does_not_fit_is_an_error_that_says_what_to_do_and_changes_nothing(
     kafka_bootstrap: str, partitions: int, config: dict[str, str], setting: str, found: str, wanted: str, remedy: str
 ) -> None:
-    misfit, missing = plan(), plan()
+    misfit, missing = spec(), spec()
     create_by_another_program(kafka_bootstrap, misfit.name, partitions, config)
 
     with pytest.raises(TopicMismatch) as raised:
@@ -141,13 +141,13 @@ async def test_a_topic_that_does_not_fit_is_an_error_that_says_what_to_do_and_ch
 
 
 async def test_a_compact_topic_may_have_any_retention(kafka_bootstrap: str) -> None:
-    topic = plan(cleanup_policy="compact")
+    topic = spec(cleanup_policy="compact")
     create_by_another_program(kafka_bootstrap, topic.name, 3, {"cleanup.policy": "compact", "retention.ms": "1000"})
     assert await declare(kafka_bootstrap, topic) == []
 
 
 async def test_a_creation_that_the_broker_refuses_says_why(kafka_bootstrap: str) -> None:
-    topic = plan()
+    topic = spec()
     with pytest.raises(TopicUnavailable, match=f"{topic.name}: InvalidReplicationFactorError"):
         await declare_topics(kafka_bootstrap, [topic], replication_factor=3, timeout_seconds=20)
 
@@ -156,7 +156,7 @@ async def test_no_broker_is_an_error_that_names_the_address_in_time() -> None:
     address = f"127.0.0.1:{free_port()}"
     started = time.monotonic()
     with pytest.raises(BrokerUnreachable, match=f"Kafka at {address} did not answer within 1.5 s"):
-        await compare_topics(address, [plan()], timeout_seconds=1.5)
+        await compare_topics(address, [spec()], timeout_seconds=1.5)
     assert 1 < time.monotonic() - started < 4
 
 
@@ -170,25 +170,25 @@ async def test_a_broker_that_takes_connections_and_never_answers_is_unreachable_
     async with server:
         started = time.monotonic()
         with pytest.raises(BrokerUnreachable, match=address):
-            await declare_topics(address, [plan()], replication_factor=1, timeout_seconds=1)
+            await declare_topics(address, [spec()], replication_factor=1, timeout_seconds=1)
         assert time.monotonic() - started < 4
 
 
 async def test_a_touched_topic_exists_on_the_embedded_broker(embedded_bootstrap: str) -> None:
-    names = [plan().name, plan().name]
+    names = [spec().name, spec().name]
     await create_by_asking(embedded_bootstrap, names, timeout_seconds=10)
     topics = AdminClient({"bootstrap.servers": embedded_bootstrap}).list_topics(timeout=10).topics
     assert [len(topics[name].partitions) for name in names] == [PARTITIONS_PER_TOPIC] * 2
 
 
 async def test_a_touch_where_topics_are_only_declared_ends_with_an_error(kafka_bootstrap: str) -> None:
-    name = plan().name
+    name = spec().name
     with pytest.raises(TopicUnavailable, match=name):
         await create_by_asking(kafka_bootstrap, [name], timeout_seconds=1)
 
 
 async def test_comparing_creates_no_topic_even_where_asking_for_one_would(embedded_bootstrap: str) -> None:
-    topic = plan()
+    topic = spec()
     assert await compare(embedded_bootstrap, topic) == [
         TopicDifference(topic.name, "missing", "nothing", "3 partitions, delete")
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agents.delivery import ERROR_HEADER
 from agents.translate.translate import translate
 from models.commands import VoidInvoice
 from models.outcomes import Result
@@ -146,7 +147,7 @@ def test_a_declined_invoice_still_shows_what_metronome_billed() -> None:
 
 def dead(offset: int = 0, ms: int = 1_000_000) -> Event:
     headers = [("topic", b"webhooks"), ("partition", b"0"), ("offset", b"0"), ("exception.message", b"404")]
-    named = tuple((f"__connect.errors.{name}", value) for name, value in headers)
+    named = tuple((ERROR_HEADER + name, value) for name, value in headers)
     return event_of("deadletters", raw("deadletters", b"{}", offset, ms=ms, headers=named))
 
 
