@@ -49,7 +49,7 @@ def changelog(settings: Settings, table: str) -> str:
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """How each is to be: records are kept for ever, dead letters for some time, of a compact topic the newest of a key."""
+    """How each is to be: kept for ever, but dead letters for some time, and of a compact topic each key's newest."""
     names, kafka = topic_names(settings), settings.kafka
     specs = [
         TopicSpec(names.webhooks, kafka.webhook_partitions, "delete", FOR_EVER_MS),
