@@ -1,0 +1,44 @@
+"""Where logs go: standard error, in the format of the settings (stream/logs.py)."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+
+LOGS_A_LINE = """
+import logging, sys
+import structlog
+from stream import logs
+from stream.settings import Logging, Settings
+log = structlog.get_logger()
+logs.configure(Settings(logging=Logging(format=sys.argv[1])))
+log.warning("something_happened", at="here")
+logging.getLogger("aiokafka").warning("the library speaks")
+print("the answer")
+"""
+
+
+def run(log_format: str, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
+    program = ["sh", "-c", shell, "sh", sys.executable, "-c", LOGS_A_LINE, log_format]
+    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_standard_output_is_left_to_the_command(log_format: str) -> None:
+    done = run(log_format)
+    assert (done.returncode, done.stdout) == (0, "the answer\n")
+    lines = done.stderr.splitlines()
+    assert "something_happened" in lines[0]
+    assert "the library speaks" in lines[1]
+    if log_format == "json":
+        assert json.loads(lines[0])["at"] == "here"
+        assert json.loads(lines[1])["event"] == "the library speaks"
+
+
+def test_a_standard_error_that_is_closed_is_no_trouble() -> None:
+    """Logs go nowhere then; least of all to standard output."""
+    done = run("console", shell='exec "$@" 2>&-')
+    assert (done.returncode, done.stdout) == (0, "the answer\n")
