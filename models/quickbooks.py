@@ -143,3 +143,6 @@ def _shortened(text: str, length_max: int) -> str:
 RUN_SECONDS_MAX = 121.0
 """QuickBooks may run a write for 120 s (docs/vendors/quickbooks.md §1.1); sooner, "not found" may only mean "not yet".
 """
+
+QUERY_LAG_SECONDS = 10.0
+"""So long after a write a query may not see it yet; no figure is published."""

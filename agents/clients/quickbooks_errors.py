@@ -1,5 +1,8 @@
 """What an answer of QuickBooks means: the object it carries, or the failure named for what to do. Pure.
 
+Only a Fault in which QuickBooks judges the request is a no. All else (a page of a proxy, whatever its status; a Fault
+of the service itself) leaves open whether a write was carried out.
+
 Shapes: docs/vendors/quickbooks.md §6.1 (Fault in any status, lower-case fault on 401, XML at the gateway, HTML, nothing
 at all). Codes: §6.2, whose class column decides here.
 """
@@ -19,7 +22,6 @@ from .failures import (
     DuplicateRequest,
     Failure,
     MappingBroken,
-    NotFound,
     OutcomeUnknown,
     PeriodClosed,
     Refused,
@@ -57,6 +59,15 @@ BY_CODE: dict[str, type[Failure]] = {
 }
 """Every other code is about the payload itself: Refused."""
 
+SERVICE_FAULTS = ("service", "servicefault", "systemfault", "system")
+"""Types of a Fault, in lower case, in which the service speaks of itself and not of the request."""
+
+_PASSING = re.compile(r"(?i)try again later|internal error|-10600")
+"""In the words of code 6000, which means anything (§6.2, §12.2): QuickBooks is ill, and the payload is not."""
+
+_UNSUPPORTED = re.compile(r"(?i)unsupported|not supported")
+"""In the words of code 500 when the request is wrong; without them it was an outage (§12.1)."""
+
 # A 401 prints the rejected token, and some gateways echo headers.
 _TOKEN = re.compile(r"(?i)(token(?: expired)?|bearer(?: token)?)(\"?\s*[:=]\s*\"?|\s+)[^\s\"';,<]+")
 
@@ -66,7 +77,7 @@ def read(answer: Answer) -> dict[str, Any]:
     parsed = _json(answer.body)
     errors = _errors(parsed) if parsed is not None else _xml_errors(answer.body)
     if errors:
-        failure = _of_errors(answer.status, errors)
+        failure = _of_errors(answer.status, errors, _type_of(parsed))
         if isinstance(failure, Wait):
             failure.seconds = _retry_after(answer)
         raise failure
@@ -76,22 +87,18 @@ def read(answer: Answer) -> dict[str, Any]:
     match answer.status:
         case 401:
             raise TokenRefused("QuickBooks answered 401", facts)
-        case 403:
-            raise CompanyUnavailable("QuickBooks answered 403", facts)
-        case 404:
-            raise NotFound("QuickBooks answered 404", facts)
         case 429:
             raise Wait("QuickBooks answered 429", facts, _retry_after(answer))
-        case status if status < 400 or status == 408 or status >= 500:
-            raise OutcomeUnknown(f"QuickBooks answered {status} with a body that we cannot read", facts)
         case status:
-            raise Refused(f"QuickBooks answered {status}: {facts.message}", facts)
+            # Whatever the status: only a Fault of QuickBooks' own is a no. A page of something in between says nothing
+            # about what QuickBooks did, or will do.
+            raise OutcomeUnknown(f"QuickBooks answered {status} with a body that holds no Fault of its own", facts)
 
 
 def item_failure(item: Mapping[str, Any]) -> Failure | None:
     """The failure of one item of a batch that was answered with 200, None when it holds no Fault (§4.1)."""
     errors = _errors(item)
-    return _of_errors(200, errors) if errors else None
+    return _of_errors(200, errors, _type_of(item)) if errors else None
 
 
 def _retry_after(answer: Answer) -> float | None:
@@ -101,7 +108,7 @@ def _retry_after(answer: Answer) -> float | None:
     return float(min(int(asked), RETRY_AFTER_SECONDS_MAX)) if is_number else None
 
 
-def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
+def _of_errors(status: int, errors: list[ErrorFacts], fault_type: str) -> Failure:
     """The failure for the first error; further ones are told in its detail."""
     first = errors[0].replace(status=status)
     if len(errors) > 1:
@@ -114,6 +121,11 @@ def _of_errors(status: int, errors: list[ErrorFacts]) -> Failure:
         return TokenRefused(said, first)
     if status == 403 and first.code not in BY_CODE:
         return CompanyUnavailable(said, first)
+    if fault_type in SERVICE_FAULTS and first.code not in BY_CODE:
+        return OutcomeUnknown(said, first)
+    words = f"{first.message} {first.detail}"
+    if (first.code == "6000" and _PASSING.search(words)) or (first.code == "500" and not _UNSUPPORTED.search(words)):
+        return OutcomeUnknown(said, first)
     if status >= 500 and BY_CODE.get(first.code or "") not in (Wait, Unrecoverable):
         return OutcomeUnknown(said, first)
     return BY_CODE.get(first.code or "", Refused)(said, first)
@@ -137,6 +149,12 @@ def _errors(parsed: Mapping[str, Any]) -> list[ErrorFacts]:
     listed = errors if isinstance(errors, list) else [errors]
     facts = [_facts(_lower(error)) for error in listed if isinstance(error, dict)]
     return facts or [ErrorFacts(message="a Fault without an error")]
+
+
+def _type_of(parsed: Mapping[str, Any] | None) -> str:
+    """The type of a Fault, in lower case; empty when it says none."""
+    fault = _lower(parsed or {}).get("fault")
+    return str(_lower(fault).get("type") or "").lower() if isinstance(fault, dict) else ""
 
 
 def _xml_errors(body: bytes) -> list[ErrorFacts]:

@@ -6,6 +6,7 @@
     …looked up and not there when it cannot come any more, or found: the attempt is settled, and
     the books hold what they should                      → done
     QuickBooks' answer was no                            → refuse
+    a document is to be created that was attempted before, by whomever, and was not looked for since → look it up
     otherwise                                            → send
 
 QuickBooks may run a write for two minutes (docs/vendors/quickbooks.md §1.1), so that until then "not found" only means
@@ -30,7 +31,7 @@ from agents.clients.failures import (
 from agents.clients.quickbooks import encode
 from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, Kind, doc_number
 from models.ledger import LedgerEntry
-from models.quickbooks import RUN_SECONDS_MAX
+from models.quickbooks import QUERY_LAG_SECONDS, RUN_SECONDS_MAX
 from models.subject import Cause, RowKey, Subject
 
 from .resolve import Resolved
@@ -48,7 +49,9 @@ class WriteState:
 
     `entry` is the ledger's row; its attempt is a write whose result is not known. Until `run_ends_at` QuickBooks may
     still carry out what was sent before. `looked_up_at`: when the attempt was last looked for and not found.
-    `refusal`: QuickBooks' no, of which only a look-up may still make a yes.
+    `refusal`: QuickBooks' no, of which only a look-up may still make a yes. `is_absent`: it was seen that there is no
+    document of the invoice, or none of what was sent can have made one. `requestid_used`: QuickBooks said that it has
+    had the request before.
     """
 
     entry: LedgerEntry
@@ -57,6 +60,8 @@ class WriteState:
     refusal: Failure | None = None
     numbers_taken: Mapping[str, DuplicateNumber] = field(default_factory=dict)
     sent: int = 0
+    is_absent: bool = False
+    requestid_used: bool = False
 
 
 # Steps
@@ -64,9 +69,13 @@ class WriteState:
 
 @dataclass(frozen=True)
 class LookUp:
-    """Find out what became of the attempt. What is not there at `conclusive_from` or later does not come any more."""
+    """Find out what became of the attempt. What is not there at `conclusive_from` or later does not come any more.
+
+    With `write` there is no attempt, and what it would create is looked for.
+    """
 
     conclusive_from: float
+    write: "Send | None" = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,8 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
         return Refuse(state.refusal)
     write = goal.write(entry, state.numbers_taken)
     assert write is not None
+    if isinstance(write, Send) and write.operation == "create" and entry.attempts > 0 and not state.is_absent:
+        return LookUp(NEVER, write)
     return write
 
 
@@ -150,16 +161,21 @@ def after_failure(state: WriteState, write: Send, failure: Failure, sent_at: flo
     """What is known after a write that was recorded in `state.entry` did not succeed."""
     match failure:
         case DuplicateNumber():
-            # Ours, if a look-up says so; else the next number is longer. And nothing is under way: a write of before
-            # has this number by now, or is refused like this one.
+            # Ours, if a look-up says so, which may not see yet what was just written; else the next number is longer.
             taken = {**state.numbers_taken, write.number: failure}
-            return replace(state, numbers_taken=taken, run_ends_at=NEVER, looked_up_at=None)
+            run_ends_at = max(state.run_ends_at, sent_at + QUERY_LAG_SECONDS)
+            return replace(state, numbers_taken=taken, run_ends_at=run_ends_at, looked_up_at=None)
         case Unrecoverable():
-            return replace(state, refusal=failure, looked_up_at=None)
+            run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
+            return replace(state, refusal=failure, run_ends_at=run_ends_at, looked_up_at=None)
         case OutcomeUnknown():
             run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
             return replace(state, run_ends_at=run_ends_at, looked_up_at=None)
-        case DuplicateRequest() | StaleObject():
+        case DuplicateRequest():
+            # QuickBooks has had this request: what it made of it may be under way.
+            run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
+            return replace(state, run_ends_at=run_ends_at, looked_up_at=None, requestid_used=True)
+        case StaleObject():
             return replace(state, looked_up_at=None)
         case Wait():
             return settled(state) if write.certain else replace(state, looked_up_at=None)
@@ -177,9 +193,19 @@ def is_tried_again(failure: Failure) -> bool:
     )
 
 
+def after_look_up(state: WriteState, found: LedgerEntry) -> WriteState:
+    """What is known once the attempt is settled: the document is there, so that nothing more can come of it; or it
+    cannot come any more. Then a requestid that was used is of no use again."""
+    if state.requestid_used and not found.in_books:
+        found = found.replace(refusals=found.refusals + 1)
+    return replace(
+        state, entry=found, run_ends_at=NEVER, looked_up_at=None, is_absent=not found.in_books, requestid_used=False
+    )
+
+
 def settled(state: WriteState) -> WriteState:
     """The attempt was surely not carried out."""
-    return replace(state, entry=state.entry.replace(attempt=None))
+    return replace(state, entry=state.entry.replace(attempt=None), is_absent=True)
 
 
 def refused(entry: LedgerEntry, failure: Failure) -> LedgerEntry:

@@ -38,6 +38,7 @@ from .decision import (
     WaitUntil,
     WriteState,
     after_failure,
+    after_look_up,
     is_tried_again,
     next_step,
     refused,
@@ -126,9 +127,9 @@ async def _carry_out(
                 raise Refused(str(failure), failure.facts) if isinstance(failure, Unrecoverable) else failure
             case WaitUntil(at):
                 await sink.retry.sleep(max(at - monotonic(), WAIT_SECONDS_MIN))
-            case LookUp(conclusive_from):
+            case LookUp():
                 try:
-                    state = await _looked_up(state, conclusive_from, resolved, sink)
+                    state = await _looked_up(state, step, resolved, sink)
                 except (Wait, OutcomeUnknown, DuplicateRequest, StaleObject) as failure:
                     await retries.wait(failure)
             case Send():
@@ -139,17 +140,23 @@ async def _carry_out(
                 assert_never(step)
 
 
-async def _looked_up(state: WriteState, conclusive_from: float, resolved: Resolved | None, sink: Sink) -> WriteState:
-    entry = await look_up(state.entry, conclusive_from, resolved, sink)
-    if entry.attempt is not None:
+async def _looked_up(state: WriteState, step: LookUp, resolved: Resolved | None, sink: Sink) -> WriteState:
+    entry = state.entry
+    if step.write is not None:
+        sought = entry.replace(attempt=_attempt_of(step.write, sink))
+    else:
+        attempt, sought = entry.attempt, entry
+        assert attempt is not None
+        first = attempt.operation == "create" and entry.attempts == 1
+        await sink.batches.over(entry.realm, attempt.requestid, first=first)
+    found = await look_up(sought, step.conclusive_from, resolved, sink)
+    if found.attempt is not None:
         return replace(state, looked_up_at=sink.retry.monotonic())
-    # It is there, so that nothing more can come of it; or it cannot come any more.
-    return replace(state, entry=entry, run_ends_at=NEVER, looked_up_at=None)
+    return after_look_up(state, found)
 
 
-async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) -> tuple[WriteState, Written | None]:
-    """Record the attempt, and make it. What is known then; and what was written, when it succeeded."""
-    attempt = Attempt(
+def _attempt_of(write: Send, sink: Sink) -> Attempt:
+    return Attempt(
         requestid=write.requestid,
         operation=write.operation,
         kind=write.kind,
@@ -159,8 +166,13 @@ async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) ->
         txn_date=write.txn_date,
         at=sink.now(),
     )
+
+
+async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) -> tuple[WriteState, Written | None]:
+    """Record the attempt, and make it. What is known then; and what was written, when it succeeded."""
+    attempt = _attempt_of(write, sink)
     entry = await _record_attempt(state.entry, attempt, sink)
-    state = replace(state, entry=entry, sent=state.sent + 1)
+    state = replace(state, entry=entry, sent=state.sent + 1, is_absent=False)
     sent_at = sink.retry.monotonic()
     try:
         found, tid = await _write(entry, attempt, write.content, sink)

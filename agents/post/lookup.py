@@ -20,8 +20,6 @@ async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved
     """
     attempt = entry.attempt
     assert attempt is not None
-    first = attempt.operation == "create" and entry.attempts == 1
-    await sink.batches.over(entry.realm, attempt.requestid, first=first)
     if entry.qbo_id is not None and attempt.operation != "create":
         found = await fetched(entry, attempt.kind, sink)
     else:

@@ -24,6 +24,7 @@ from agents.translate import amounts, translate
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, move
 from models.money import EXACT, Unit
+from models.outcomes import ErrorFacts
 
 from .log import Stored
 from .tables import LoggedTable
@@ -101,6 +102,12 @@ _written = QuickBooksClient.write
 def _5xx_means_refused(answer: Any) -> dict[str, Any]:
     if answer.status >= 500:
         raise Refused(f"QuickBooks answered {answer.status}")
+    return _read(answer)
+
+
+def _a_page_means_refused(answer: Any) -> dict[str, Any]:
+    if 400 <= answer.status < 500 and answer.body.startswith(b"<html"):
+        raise Refused(f"QuickBooks answered {answer.status}", ErrorFacts(status=answer.status))
     return _read(answer)
 
 
@@ -196,6 +203,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),
     Bug("5xx is taken as a refusal", ((quickbooks_client, "read", _5xx_means_refused),)),
+    Bug("a page without a Fault is taken as a refusal", ((quickbooks_client, "read", _a_page_means_refused),)),
     Bug("a lost answer is taken as success", ((QuickBooksClient, "write", _lost_means_done),)),
     Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),

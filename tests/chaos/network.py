@@ -33,6 +33,7 @@ BUSINESS = (
     b'{"Fault":{"Error":[{"Message":"A business validation error has occurred while processing your request",'
     b'"Detail":"Business Validation Error: for once","code":"6000"}],"type":"ValidationFault"},"time":"now"}'
 )
+FAILS_AGAIN = b'{"Fault":{"Error":[{"Message":"Fails again","Detail":"for good","code":"10100"}],"type":"SystemFault"}}'
 USED_BEFORE = (
     b'{"Fault":{"Error":[{"Message":"Duplicate Request","Detail":"requestid was used before","code":"600"}],'
     b'"type":"ValidationFault"},"time":"now"}'
@@ -50,7 +51,7 @@ EXPIRED = (
 FAULTS: dict[str, tuple[str, ...]] = {
     "quickbooks": (
         *("not sent", "request lost", "answer lost", "slow", "carried out late", "429", "5xx before", "5xx after"),
-        *("6000", "600", "html", "truncated", "401"),
+        *("6000", "600", "html", "truncated", "401", "page before", "page after", "10100 after"),
     ),
     "token": ("not sent", "request lost", "answer lost", "slow", "5xx before", "5xx after", "html"),
     "metronome": (
@@ -66,10 +67,14 @@ SPOILED: dict[str, http.Answer] = {
     "6000": http.Answer(400, BUSINESS, {"Content-Type": "application/json"}),
     "600": http.Answer(400, USED_BEFORE, {"Content-Type": "application/json"}),
     "html": http.Answer(502, HTML, {"Content-Type": "text/html"}),
+    "page before": http.Answer(403, HTML, {"Content-Type": "text/html"}),
+    "page after": http.Answer(403, HTML, {"Content-Type": "text/html"}),
+    "10100 after": http.Answer(400, FAILS_AGAIN, {"Content-Type": "application/json"}),
     "401": http.Answer(401, EXPIRED, {"Content-Type": "application/json"}),
 }
 _NAMED = re.compile(rb"Metronome invoice [0-9a-f-]+")
-NOT_CARRIED_OUT = ("429", "5xx before", "6000", "401")
+NOT_CARRIED_OUT = ("429", "5xx before", "6000", "401", "page before")
+CARRIED_OUT = ("5xx after", "600", "html", "page after", "10100 after")
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ class Network:
         kind = self._dice.choice(kinds)
         if kind == "6000" and (_realm_of(request), request.query.get("requestid", "")) in self._carried_out:
             return None  # what was done already is remembered or found, never refused as if it were new
-        if request.method == "GET" and kind in ("6000", "600", "carried out late"):
+        if request.method == "GET" and kind in ("6000", "600", "carried out late", "10100 after"):
             return None
         self.injected[f"{to} {kind}"] += 1
         return kind
@@ -235,7 +240,7 @@ class Network:
             self._token_answer_lost(to, request)
             await asyncio.sleep(gives_up - answers)
             return None
-        if fault in ("5xx after", "600", "html"):
+        if fault in CARRIED_OUT:
             self._token_answer_lost(to, request)
             return SPOILED[fault]
         return carried_out.result()

@@ -11,7 +11,6 @@ from agents.clients.failures import (
     DuplicateRequest,
     Failure,
     MappingBroken,
-    NotFound,
     OutcomeUnknown,
     PeriodClosed,
     Refused,
@@ -36,7 +35,7 @@ TABLE: tuple[tuple[str, tuple[int, ...], type[Failure]], ...] = (
     ("130", (), Wait),  # T
     ("140", (), Wait),
     ("150", (), Wait),
-    ("500", (400,), Refused),  # P
+    ("500", (400,), OutcomeUnknown),  # P when unsupported, else an outage (§12.1)
     ("600", (), DuplicateRequest),  # D
     ("610", (400,), MappingBroken),  # C
     ("620", (), MappingBroken),
@@ -253,10 +252,16 @@ def test_a_token_in_an_unreadable_body_is_redacted() -> None:
     [
         (200, OutcomeUnknown),
         (302, OutcomeUnknown),
-        (400, Refused),
+        (400, OutcomeUnknown),
         (401, TokenRefused),
-        (403, CompanyUnavailable),
-        (404, NotFound),
+        (402, OutcomeUnknown),
+        (403, OutcomeUnknown),
+        (404, OutcomeUnknown),
+        (409, OutcomeUnknown),
+        (413, OutcomeUnknown),
+        (421, OutcomeUnknown),
+        (451, OutcomeUnknown),
+        (499, OutcomeUnknown),
         (408, OutcomeUnknown),
         (429, Wait),
         (500, OutcomeUnknown),
@@ -265,7 +270,7 @@ def test_a_token_in_an_unreadable_body_is_redacted() -> None:
         (504, OutcomeUnknown),
     ],
 )
-def test_a_body_without_a_fault_is_judged_by_its_status(status: int, failure: type[Failure], body: bytes) -> None:
+def test_an_answer_without_a_fault_is_no_no(status: int, failure: type[Failure], body: bytes) -> None:
     assert type(failure_of(status, body)) is failure
 
 
@@ -281,7 +286,27 @@ def test_an_unknown_code_in_a_403_concerns_the_company_not_the_invoice() -> None
 
 
 def test_a_fault_without_an_error_is_a_fault_all_the_same() -> None:
-    assert type(failure_of(200, b'{"Fault":{"type":"SystemFault"}}')) is Refused
+    assert type(failure_of(200, b'{"Fault":{"type":"ValidationFault"}}')) is Refused
+
+
+@pytest.mark.parametrize("kind", ["SERVICE", "SystemFault"])
+def test_a_fault_of_the_service_itself_is_no_no(kind: str) -> None:
+    body = json.dumps({"Fault": {"Error": [{"Message": "x", "code": "31415"}], "type": kind}}).encode()
+    assert type(failure_of(400, body)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "failure"),
+    [
+        ("6000", "Business Validation Error: amounts differ", Refused),
+        ("6000", "An unexpected error occurred (-10600), please try again later", OutcomeUnknown),
+        ("6000", "An internal error has occurred", OutcomeUnknown),
+        ("500", "Operation Void for CreditMemo is not supported.", Refused),
+        ("500", "System failure", OutcomeUnknown),
+    ],
+)
+def test_passing_trouble_is_told_from_a_no_by_its_words(code: str, detail: str, failure: type[Failure]) -> None:
+    assert type(failure_of(400, fault_of(code, Detail=detail))) is failure
 
 
 def test_a_good_answer_keeps_every_digit() -> None:

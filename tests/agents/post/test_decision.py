@@ -30,6 +30,7 @@ from agents.post.decision import (
     WaitUntil,
     WriteState,
     after_failure,
+    after_look_up,
     is_tried_again,
     next_step,
 )
@@ -37,7 +38,7 @@ from agents.post.resolve import Resolved
 from models.document import doc_number
 from models.ledger import Attempt, LedgerEntry
 from models.outcomes import ErrorFacts
-from models.quickbooks import RUN_SECONDS_MAX
+from models.quickbooks import QUERY_LAG_SECONDS, RUN_SECONDS_MAX
 from tests.agents.in_process import INVOICE_ID, REALM, a_document
 
 NOW = 1000.0
@@ -80,8 +81,8 @@ def attempting(entry: LedgerEntry, requestid: str | None = None, operation: Any 
 NEW, SENT = an_entry(), attempting(an_entry())
 CREATE = the_write(NEW)
 UPDATE = the_write(standing())
-ENDS = NOW + 60
-"""When QuickBooks cannot be at an earlier write any more."""
+ENDS, SEEN = NOW + 60, NOW + QUERY_LAG_SECONDS
+"""When QuickBooks cannot be at an earlier write any more, and when a query sees one that was made."""
 
 POSTING: list[tuple[str, WriteState, Step]] = [
     ("nothing was ever sent", WriteState(NEW), CREATE),
@@ -110,6 +111,9 @@ POSTING: list[tuple[str, WriteState, Step]] = [
         LookUp(NOW),
     ),
     ("surely not carried out, refused", WriteState(NEW, refusal=NO), Refuse(NO)),
+    ("attempted before, settled, and not looked for since", WriteState(an_entry(attempts=1)), LookUp(NEVER, CREATE)),
+    ("attempted before, and seen not to be there", WriteState(an_entry(attempts=1), is_absent=True), CREATE),
+    ("attempted before, and there", WriteState(standing(attempts=1)), UPDATE),
     ("refused, but found", WriteState(standing(content_hash="wanted"), refusal=NO), Done("posted")),
 ]
 
@@ -164,13 +168,18 @@ FAILED: list[tuple[str, Failure, bool, dict[str, Any]]] = [
         "it may have been done, and will fail again",
         Unrecoverable("ill"),
         True,
-        {"refusal": "ill", "looked_up_at": None},
+        {"refusal": "ill", "run_ends_at": NOW + RUN_SECONDS_MAX},
     ),
     ("a no", NO, True, {"attempt": None, "refusal": "no"}),
     ("a no, but an earlier one may be a yes", NO, False, {"refusal": "no", "looked_up_at": NOW}),
-    ("the requestid is known", DuplicateRequest("used"), True, {"looked_up_at": None}),
+    ("the requestid is known", DuplicateRequest("used"), True, {"run_ends_at": NOW + RUN_SECONDS_MAX}),
     ("it changed meanwhile", StaleObject("stale"), True, {"looked_up_at": None}),
-    ("the number is taken", DuplicateNumber("taken"), True, {"numbers": {NUMBER}, "run_ends_at": NEVER}),
+    (
+        "the number is taken",
+        DuplicateNumber("taken"),
+        True,
+        {"numbers": {NUMBER}, "run_ends_at": SEEN},
+    ),
 ]
 
 
@@ -207,3 +216,11 @@ def test_a_run_of_failures_never_sends_another_create_while_the_first_may_come()
         assert (step.requestid, step.certain) == (CREATE.requestid, False)
         state = after_failure(state, step, failure, NOW + 1)
         assert state.entry.attempt is not None
+
+
+def test_a_used_requestid_whose_document_is_not_there_is_not_used_again() -> None:
+    state = after_failure(WriteState(SENT, sent=1), CREATE, DuplicateRequest("used"), NOW)
+    absent = after_look_up(state, an_entry(attempts=1))
+    write = next_step(absent, GOAL, state.run_ends_at, trust_requestids=True)
+    assert isinstance(write, Send)
+    assert write.requestid != CREATE.requestid

@@ -341,3 +341,32 @@ async def test_a_void_that_fails_for_good_is_looked_up_once(world: World, carrie
     assert len(world.live()) == (0 if carried_out else 1)
     await world.run(a_void())
     assert world.live() == []
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 409, 413, 421, 451, 499])
+async def test_a_page_that_quickbooks_did_not_speak_is_no_no(world: World, status: int) -> None:
+    """A proxy's page after the commit: the document is found, and there is no second one."""
+    world.faults.add(fault("html", status=status, after_commit=True))
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.adopted, only(world)) == ("posted", True, 10)
+    assert (await world.run(a_post())).result == "unchanged"
+    assert only(world) == 10
+
+
+async def test_a_document_that_was_attempted_once_is_looked_up_before_it_is_created_again(world: World) -> None:
+    """Another worker, which had the company meanwhile, posted it; what we know of it is a refusal.
+
+    QuickBooks' requestids do not help: after a refusal the next one is another.
+    """
+    world.faults.add(refusal("6200"))
+    assert (await world.run(a_post())).waits_for == "open period"
+    known = world.entry(INVOICE_ID)
+    assert (await world.run(a_post())).result == "posted"
+    world.worker.tables.invoices[known.key] = known
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.adopted, only(world)) == ("posted", True, 10)
+
+
+async def test_a_first_write_costs_no_read(world: World) -> None:
+    await world.run(a_post())
+    assert world.transport.reads() == []
