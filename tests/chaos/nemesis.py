@@ -37,6 +37,7 @@ class Plan:
     clock_jumps: int
     redrives: int
     lost_members: int
+    cut_offs: int
     repeats: float
     slow: float
     shuffled: bool
@@ -71,6 +72,7 @@ def plan_of(dice: Random) -> Plan:
         clock_jumps=dice.choice((0, 0, 2)),
         redrives=dice.choice((0, 0, 2)),
         lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
+        cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),
         slow=dice.choice((0.0, 0.0, 0.1, 0.4)),
         shuffled=dice.random() < 0.5,
@@ -87,7 +89,7 @@ def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random) -> OAuthSe
         *client,
         access_token_seconds=dice.choice((400, 900, 3600)),
         rotate_after_seconds=dice.choice((0, 0, 86_400)),
-        reuse_revokes=dice.random() < 0.5 and not plan.lost_members,
+        reuse_revokes=dice.random() < 0.5 and not plan.lost_members and not plan.cut_offs,
     )
 
 
@@ -111,7 +113,7 @@ class Nemesis:
             *[self._cluster.rebalance_soon] * plan.rebalances,
             *[self._jump] * plan.clock_jumps,
             *[self._lose_a_member] * plan.lost_members,
-            *[self._cut_off_a_member] * plan.lost_members,
+            *[self._cut_off_a_member] * plan.cut_offs,
         ]
         timed = sorted((dice.uniform(0.0, plan.seconds * dice.choice((0.1, 1.0))), n) for n in range(len(acts)))
         self._network.weather = plan.weather

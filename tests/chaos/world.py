@@ -147,7 +147,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.memory == "on",
         # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
-        batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members == 0 else 0,
+        batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members + plan.cut_offs == 0 else 0,
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice)
