@@ -22,6 +22,9 @@ Content = Callable[[], Awaitable[tuple[str | None, bytes | None]]]
 """Gives the requestid and the body of a request when its turn has come; asked again, it gives the same again."""
 
 
+Leaving = Callable[[], Awaitable[None]]
+
+
 class AccessTokens(Protocol):
     async def access_token(self, realm: str) -> str: ...
     async def refresh_after_401(self, realm: str, rejected_token: str) -> str: ...
@@ -62,11 +65,21 @@ class QuickBooksClient:
         return _object(reply, entity)
 
     async def write(
-        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+        self,
+        realm: str,
+        entity: str,
+        body: bytes,
+        *,
+        requestid: str,
+        operation: str | None = None,
+        leaving: Leaving | None = None,
     ) -> tuple[dict[str, Any], str | None]:
-        """POST an object (create, update, or `operation` void); its new form, and the `intuit_tid`."""
+        """POST an object (create, update, or `operation` void); its new form, and the `intuit_tid`.
+
+        `leaving` is awaited when the request's turn has come; what it raises keeps the request from leaving.
+        """
         parameters = {"operation": operation} if operation else {}
-        reply = await self._request("POST", realm, entity.lower(), parameters, _given(requestid, body))
+        reply = await self._request("POST", realm, entity.lower(), parameters, _given(requestid, body, leaving))
         return _object(reply, entity), reply.intuit_tid
 
     async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]:
@@ -111,8 +124,10 @@ class QuickBooksClient:
             raise OutcomeUnknown(f"QuickBooks' answer was lost: {error}") from None
 
 
-def _given(requestid: str | None = None, body: bytes | None = None) -> Content:
+def _given(requestid: str | None = None, body: bytes | None = None, leaving: Leaving | None = None) -> Content:
     async def content() -> tuple[str | None, bytes | None]:
+        if leaving is not None:
+            await leaving()
         return requestid, body
 
     return content

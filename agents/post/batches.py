@@ -32,7 +32,7 @@ from agents.clients.failures import (
     TokenRefused,
     Wait,
 )
-from agents.clients.quickbooks import Content
+from agents.clients.quickbooks import Content, Leaving
 from agents.clients.quickbooks_errors import item_failure
 from models.ledger import Batch
 from models.quickbooks import RUN_SECONDS_MAX
@@ -68,7 +68,9 @@ Found = tuple[dict[str, Any], str | None]
 class Client(Protocol):
     """QuickBooks, as `agents.clients.quickbooks` offers it."""
 
-    async def write(self, realm: str, entity: str, body: bytes, *, requestid: str) -> Found: ...
+    async def write(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, leaving: Leaving | None = None
+    ) -> Found: ...
     async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]: ...
 
 
@@ -87,6 +89,7 @@ class _Write:
     entity: str
     body: bytes
     requestid: str
+    leaving: Leaving | None
     ready_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     answer: "asyncio.Future[Found]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -170,19 +173,21 @@ class Batches:
         self._generation = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def create(self, realm: str, entity: str, body: bytes, *, requestid: str, first: bool) -> Found:
+    async def create(
+        self, realm: str, entity: str, body: bytes, *, requestid: str, first: bool, leaving: Leaving | None = None
+    ) -> Found:
         """POST a new object; `first` says that this write was never sent before. Raises its own Failure.
 
         One that is not the first try was looked up after `over`, and is not in the books.
         """
-        write = _Write(entity, body, requestid)
+        write = _Write(entity, body, requestid, leaving)
         self._remember(requestid)
         with suppress(SendSingly):
             if not first:
                 return await self._again(realm, write)
             if self._size_max > 1:
                 return await self._together(realm, write)
-        return await self._client.write(realm, entity, body, requestid=requestid)
+        return await self._client.write(realm, entity, body, requestid=requestid, leaving=leaving)
 
     async def over(self, realm: str, requestid: str, *, first: bool) -> None:
         """Returns when no batch that may hold this write can be carried out any more: what is not there now is not."""
@@ -257,7 +262,11 @@ class Batches:
 
     async def _alone(self, realm: str, write: _Write) -> None:
         try:
-            write.succeed(await self._client.write(realm, write.entity, write.body, requestid=write.requestid))
+            write.succeed(
+                await self._client.write(
+                    realm, write.entity, write.body, requestid=write.requestid, leaving=write.leaving
+                )
+            )
         except BaseException as problem:
             write.fail(problem)
             if not isinstance(problem, Failure):

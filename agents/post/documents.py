@@ -18,6 +18,7 @@ from agents.clients.failures import (
     Unrecoverable,
     Wait,
 )
+from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries
 from models.commands import PostInvoice, VoidInvoice
 from models.ledger import Attempt, LedgerEntry, move
@@ -49,6 +50,9 @@ from .sink import Sink
 
 WAIT_SECONDS_MIN = 0.001
 """A shorter one may be too short to move a clock."""
+
+ATTEMPT_SECONDS_MAX = 5.0
+"""A recorded attempt leaves within this, or is recorded anew."""
 
 WrittenState = Literal["posted", "updated", "voided"]
 
@@ -175,7 +179,7 @@ async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) ->
     state = replace(state, entry=entry, sent=state.sent + 1, is_absent=False)
     sent_at = sink.retry.monotonic()
     try:
-        found, tid = await _write(entry, attempt, write.content, sink)
+        found, tid = await _write(entry, attempt, write.content, sink, _still_ours(entry, sent_at, sink))
     except Failure as failure:
         state = after_failure(state, write, failure, sent_at)
         if state.entry.attempt is None and state.refusal is None:
@@ -199,14 +203,31 @@ async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> L
     return attempting
 
 
-async def _write(entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink) -> tuple[dict[str, Any], str | None]:
+def _still_ours(entry: LedgerEntry, recorded_at: float, sink: Sink) -> Leaving:
+    """An attempt that had to wait for its turn is recorded anew before it leaves: were the partition somebody else's by
+    now, that would stop the worker."""
+
+    async def leaving() -> None:
+        if sink.retry.monotonic() - recorded_at > ATTEMPT_SECONDS_MAX:
+            await sink.tables.record_attempt(entry.key, entry.replace(changed_at=sink.now()))
+
+    return leaving
+
+
+async def _write(
+    entry: LedgerEntry, attempt: Attempt, content: bytes, sink: Sink, leaving: Leaving
+) -> tuple[dict[str, Any], str | None]:
     """One write: the document's new form, and the `intuit_tid`."""
     entity = ENTITY[attempt.kind]
     if attempt.operation == "create":
         first = entry.attempts == 1
-        return await sink.batches.create(entry.realm, entity, content, requestid=attempt.requestid, first=first)
+        return await sink.batches.create(
+            entry.realm, entity, content, requestid=attempt.requestid, first=first, leaving=leaving
+        )
     operation = "void" if attempt.operation == "void" else None
-    return await sink.books.write(entry.realm, entity, content, requestid=attempt.requestid, operation=operation)
+    return await sink.books.write(
+        entry.realm, entity, content, requestid=attempt.requestid, operation=operation, leaving=leaving
+    )
 
 
 def adopted(entry: LedgerEntry, state: WrittenState, sink: Sink) -> Written:

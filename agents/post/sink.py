@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
 from models.commands import Command
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
@@ -31,7 +32,14 @@ class Books(Protocol):
     async def query(self, realm: str, statement: str) -> dict[str, Any]: ...
     async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]: ...
     async def write(
-        self, realm: str, entity: str, body: bytes, *, requestid: str, operation: str | None = None
+        self,
+        realm: str,
+        entity: str,
+        body: bytes,
+        *,
+        requestid: str,
+        operation: str | None = None,
+        leaving: Leaving | None = None,
     ) -> tuple[dict[str, Any], str | None]: ...
 
 

@@ -272,6 +272,7 @@ class Worker:
         """It knows what the broker has confirmed, and nothing else."""
         self._world = world
         self._crash_at: CrashAt | None = None
+        self.recorded = 0
         self._logged = {name: LoggedTable(rows) for name, rows in world.durable.items()}
         self.tables = LedgerTables(**self._logged, record_attempt=self._record_attempt)
         self._logged["waiting"] = LoggedTable(world.waiting)
@@ -328,6 +329,7 @@ class Worker:
             table.confirm(flushed(table.queued))
 
     async def _record_attempt(self, key: str, entry: LedgerEntry) -> None:
+        self.recorded += 1
         if self._crash_at == "before the attempt is recorded":
             raise Crash
         self.tables.invoices[key] = entry

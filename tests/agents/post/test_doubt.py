@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from agents.delivery import Delivered, Delivery, Event
+from agents.delivery import Delivered, Delivery, Event, StopWorker
 from agents.post import post
 from models.commands import COMMANDS, Command
 from models.document import CustomerReference
+from models.ledger import LedgerEntry
 from models.record import Address, Record
 from simulators.faults import Fault
 from simulators.quickbooks.books import add_customer
@@ -370,3 +372,23 @@ async def test_a_document_that_was_attempted_once_is_looked_up_before_it_is_crea
 async def test_a_first_write_costs_no_read(world: World) -> None:
     await world.run(a_post())
     assert world.transport.reads() == []
+
+
+async def test_an_attempt_that_waits_for_its_turn_is_recorded_anew_before_it_leaves(world: World) -> None:
+    """After a 429 the company waits for a minute: who knows whose partition it is by then."""
+    world.faults.add(fault(status=429))
+    await world.run(a_post())
+    assert (world.worker.recorded, len(world.transport.writes()), only(world)) == (3, 2, 10)
+
+
+async def test_what_keeps_an_attempt_from_being_recorded_keeps_the_write_from_leaving(world: World) -> None:
+    async def somebody_else_has_the_partition(key: str, entry: LedgerEntry) -> None:
+        if world.clock.now > START + 30:
+            raise StopWorker("fenced")
+        world.worker.tables.invoices[key] = entry
+
+    world.worker.tables = replace(world.worker.tables, record_attempt=somebody_else_has_the_partition)
+    world.faults.add(fault(status=429))
+    with pytest.raises(StopWorker):
+        await world.run(a_post())
+    assert (len(world.transport.writes()), world.invoices()) == (1, [])
