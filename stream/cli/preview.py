@@ -16,7 +16,6 @@ from agents.clients.transport import AiohttpTransport
 from models.events import InvoiceEnriched
 from models.record import Address
 from stream import OperatorError
-from stream.logs import configure
 from stream.operations.preview import NOWHERE, Mappings, Preview, preview_of
 from stream.operations.preview_sources import (
     MetronomeSource,
@@ -90,7 +89,6 @@ def preview(
       metronome-qbo preview --all --from-date 2026-11-01 --to-date 2026-11-30 --source metronome
     """
     settings = load_settings(config)
-    configure(settings)
     period = _period(from_date, to_date) if all_ else None
     if (invoice is None) is not all_ or ((from_date or to_date) and not all_):
         raise WrongUsage("say which INVOICE; or --all with --from-date and --to-date")

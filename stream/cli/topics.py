@@ -13,11 +13,9 @@ from stream.kafka.admin import (
     declare_topics,
 )
 from stream.settings import Settings
-from stream.topics import topic_specs
+from stream.topics import DAY_MS, topic_specs
 
 from .common import EXIT_TROUBLE, Config, Json, err, load_settings, out, print_json
-
-DAY_MS = 86_400_000
 
 
 def topics(
@@ -36,66 +34,66 @@ def topics(
       metronome-qbo topics --create
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
-    plans = topic_specs(settings)
-    created, differences = asyncio.run(_look(settings, plans, create))
+    specs = topic_specs(settings)
+    created, differences = asyncio.run(_look(settings, specs, create))
     if json:
-        print_json([_row(plan, created, differences) for plan in plans])
+        print_json([_row(spec, created, differences) for spec in specs])
     else:
-        _print(plans, created, differences)
+        _print(specs, created, differences)
     if differences:
         raise typer.Exit(EXIT_TROUBLE)
 
 
-async def _look(settings: Settings, plans: list[TopicSpec], create: bool) -> tuple[list[str], list[TopicDifference]]:
+async def _look(settings: Settings, specs: list[TopicSpec], create: bool) -> tuple[list[str], list[TopicDifference]]:
     """The names created, and what differs after that."""
     servers, timeout_seconds = str(settings.kafka.bootstrap_servers), settings.kafka.timeout_seconds
-    differences = await compare_topics(servers, plans, timeout_seconds=timeout_seconds)
+    differences = await compare_topics(servers, specs, timeout_seconds=timeout_seconds)
     missing = {difference.topic for difference in differences if difference.setting == "missing"}
     if not create or not missing:
         return [], differences
     created = await declare_topics(
         servers,
-        [plan for plan in plans if plan.name in missing],
+        [spec for spec in specs if spec.name in missing],
         replication_factor=settings.kafka.replication_factor,
         timeout_seconds=timeout_seconds,
     )
-    return created, await compare_topics(servers, plans, timeout_seconds=timeout_seconds)
+    return created, await compare_topics(servers, specs, timeout_seconds=timeout_seconds)
 
 
-def _print(plans: list[TopicSpec], created: list[str], differences: list[TopicDifference]) -> None:
+def _print(specs: list[TopicSpec], created: list[str], differences: list[TopicDifference]) -> None:
     table = Table("Topic", "Partitions", "Kept", "", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for plan in plans:
-        table.add_row(plan.name, str(plan.partitions), _kept(plan), _state(plan, created, differences))
+    for spec in specs:
+        table.add_row(spec.name, str(spec.partitions), _kept(spec), _state(spec, created, differences))
     out.print(table)
     for difference in differences:
         err.print(str(difference), style="red", markup=False, soft_wrap=True)
 
 
-def _row(plan: TopicSpec, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
+def _row(spec: TopicSpec, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
     return {
-        "topic": plan.name,
-        "partitions": plan.partitions,
-        "cleanup_policy": plan.cleanup_policy,
-        "retention_ms": plan.retention_ms,
-        "state": _state(plan, created, differences),
+        "topic": spec.name,
+        "partitions": spec.partitions,
+        "cleanup_policy": spec.cleanup_policy,
+        "retention_ms": spec.retention_ms,
+        "state": _state(spec, created, differences),
         "differences": [
             {"setting": each.setting, "found": each.found, "wanted": each.wanted}
             for each in differences
-            if each.topic == plan.name
+            if each.topic == spec.name
         ],
     }
 
 
-def _state(plan: TopicSpec, created: list[str], differences: list[TopicDifference]) -> str:
-    settings = [difference.setting for difference in differences if difference.topic == plan.name]
+def _state(spec: TopicSpec, created: list[str], differences: list[TopicDifference]) -> str:
+    settings = [difference.setting for difference in differences if difference.topic == spec.name]
     if "missing" in settings:
         return "missing"
     if settings:
         return "differs"
-    return "created" if plan.name in created else "fits"
+    return "created" if spec.name in created else "fits"
 
 
-def _kept(plan: TopicSpec) -> str:
-    if plan.cleanup_policy == "compact":
+def _kept(spec: TopicSpec) -> str:
+    if spec.cleanup_policy == "compact":
         return "the newest record of each key"
-    return "for ever" if plan.retention_ms < 0 else f"{plan.retention_ms // DAY_MS} days"
+    return "for ever" if spec.retention_ms < 0 else f"{spec.retention_ms // DAY_MS} days"

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from stream import logs
 from stream.formatting import count_text
 from stream.intake.watch import Round, run_watch
 
@@ -34,7 +33,6 @@ def watch(
       metronome-qbo watch --once --json
     """
     settings = load_settings(config, "kafka.bootstrap_servers", "metronome.token")
-    logs.configure(settings)
     rounds: list[Round] = []
 
     def report(done: Round) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from stream import logs
-
 from .common import Config, load_settings, out
 
 REQUIRED = (
@@ -29,5 +27,4 @@ def worker(config: Config = None) -> None:
     from stream.engine.worker import run_worker  # with all of Faust, which `worker --help` need not wait for
 
     settings = load_settings(config, *REQUIRED)
-    logs.configure(settings)
     asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))
