@@ -12,8 +12,8 @@ help:  ## Show the targets
 demo: $(VENV)/.runtime  ## Watch invoices travel the whole way; ARGS="--invoices 200 --exit" passes arguments
 	@$(BIN)/metronome-qbo demo $(ARGS)
 
-test: $(VENV)/.dev  ## Run all tests in two processes; ARGS="-k delivery" passes arguments to pytest, ARGS="-n 0" makes it one
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+test: $(VENV)/.dev  ## Run all tests, four files at a time; ARGS="-k delivery" passes arguments to pytest, "-n 0" is one after the other
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 clients: $(VENV)/.dev  ## Let the clients of others drive the simulators: Python, Node, Java
 	@$(BIN)/python -m pytest -m clients $(ARGS)

@@ -26,9 +26,8 @@ from simulators.kafka.jars import (
     free_port,
     resolve_jars,
 )
-
-DOCKER_ANSWER_TIMEOUT_SECONDS = 10
-DOCKER_START_TIMEOUT_SECONDS = 120
+from tests import BOUND_SECONDS
+from tests.fetching import fetching
 
 
 class NoRealKafka(Exception):
@@ -56,7 +55,8 @@ def real_kafka() -> Iterator[RealKafka]:
 def _kafka_from_jars() -> KafkaFromJars:
     try:
         find_java()
-        resolve_jars()
+        with fetching():
+            resolve_jars()
     except KafkaJarsUnavailable as reason:
         raise NoRealKafka(f"no Docker engine answers here, and without it: {reason}") from reason
     return KafkaFromJars()
@@ -65,9 +65,7 @@ def _kafka_from_jars() -> KafkaFromJars:
 def docker_answers() -> bool:
     """Whether a Docker engine can be talked to; the client program alone is not enough."""
     try:
-        asked = subprocess.run(
-            ["docker", "version"], capture_output=True, timeout=DOCKER_ANSWER_TIMEOUT_SECONDS, check=False
-        )
+        asked = subprocess.run(["docker", "version"], capture_output=True, timeout=BOUND_SECONDS, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return False
     return asked.returncode == 0
@@ -96,9 +94,7 @@ class KafkaInDocker:
             "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
         }
         self._container.with_envs(**settings)
-        self._container.waiting_for(
-            LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(DOCKER_START_TIMEOUT_SECONDS)
-        )
+        self._container.waiting_for(LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(BOUND_SECONDS))
 
     @property
     def bootstrap_servers(self) -> str:
@@ -151,11 +147,7 @@ def wanted_kafka() -> Iterator[RealKafka]:
         yield kafka
 
 
-KAFKA_MARKS = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
-"""Of tests on the shared Kafka that run in one process with the others of this group (tests/conftest.py)."""
-
-
-@pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=KAFKA_MARKS)])
+@pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker in turn; the real one starts when the first test asks for it."""
     return Broker(request.param, request.getfixturevalue(f"{request.param}_bootstrap"))

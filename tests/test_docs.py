@@ -23,11 +23,10 @@ from stream.cli.reference import commands, examples_of, reference
 from stream.kafka.admin import create_by_asking
 from stream.settings import Settings
 from stream.topics import TABLES, changelog, topic_names
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OF_OURS = [page for page in PAGES if page.parent.name != "vendors"]  # the others name files and words of other projects
-BROKER_SECONDS = 20
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -192,10 +191,10 @@ async def test_the_three_lines_of_python_put_the_webhook_of_kafka_md_on_the_topi
     assert len(snippet.splitlines()) == 3
     assert "localhost:9092" in snippet
     with embedded_broker() as address:
-        await create_by_asking(address, [topic], timeout_seconds=BROKER_SECONDS)
-        await asyncio.wait_for(coroutine_of(snippet.replace("localhost:9092", address), webhook), BROKER_SECONDS)
+        await create_by_asking(address, [topic], timeout_seconds=BOUND_SECONDS)
+        await asyncio.wait_for(coroutine_of(snippet.replace("localhost:9092", address), webhook), BOUND_SECONDS)
         async with AIOKafkaConsumer(topic, bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
-            record = await asyncio.wait_for(consumer.getone(), BROKER_SECONDS)
+            record = await asyncio.wait_for(consumer.getone(), BOUND_SECONDS)
     assert (record.key, record.value, record.headers) == (None, webhook, ())
     assert isinstance(read_webhook(record.value), InvoiceFinalized)
 
@@ -267,7 +266,7 @@ def text_files() -> list[Path]:
     """What version control holds or would take, without binary files."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True, text=True, timeout=30,
+        cwd=ROOT, capture_output=True, check=True, text=True, timeout=BOUND_SECONDS,
     )  # fmt: skip
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     return [file for file in files if file.is_file() and b"\0" not in file.read_bytes()[:8000]]

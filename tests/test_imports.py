@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 
 PACKAGES = ("models", "agents", "stream", "simulators")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -164,7 +164,7 @@ def test_importing_every_module_does_nothing(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
-        timeout=300,
+        timeout=BOUND_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

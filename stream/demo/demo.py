@@ -29,7 +29,7 @@ from stream.topics import TopicNames, topic_names
 
 from .processes import Children
 
-READY_WITHIN_SECONDS = 25
+READY_WITHIN_SECONDS = 120
 FINALIZE_WITHIN_SECONDS = 600
 
 

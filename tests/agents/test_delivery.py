@@ -19,9 +19,9 @@ from agents.delivery import (
 )
 from models.events import ConnectionChanged
 from models.record import Address, Record
+from tests import BOUND_SECONDS
 
 WHEN = datetime(2026, 11, 22, tzinfo=UTC)
-BOUND_SECONDS = 5
 
 
 class Stage:

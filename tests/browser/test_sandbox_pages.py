@@ -11,6 +11,7 @@ from playwright.async_api import Page, async_playwright
 from simulators.faults import Fault
 from simulators.quickbooks.books import Company
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 from tests.browser.test_pages import CONTRAST_MIN, CONTRASTS, DESK, PHONE, chromium
 from tests.simulators.companies import invoice, line
 
@@ -31,7 +32,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     headers = {"Authorization": f"Bearer {address.access_token}"}
     base = f"{address.quickbooks_url}/v3/company/{address.realm_id}"
     sandbox.quickbooks_faults.add(Fault("status", path_contains="/customer", status=429))
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=5)) as session:
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session:
         for number in range(3):
             sold = [{**line("12345678.90"), "Description": LONG}] * 3
             body = invoice(DocNumber=f"MTR-{number}", PrivateNote="x" * 200, Line=sold)

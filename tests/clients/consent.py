@@ -9,7 +9,7 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
 
-TIMEOUT_SECONDS = 5
+from tests import BOUND_SECONDS
 
 
 class _Links(HTMLParser):
@@ -33,11 +33,11 @@ def click_connect(authorization_url: str) -> str:
     """The address that the consent page sends the browser back to: redirect_uri with code, state and realmId."""
     opener = build_opener(_StayHere)
     page = _Links()
-    with opener.open(authorization_url, timeout=TIMEOUT_SECONDS) as response:
+    with opener.open(authorization_url, timeout=BOUND_SECONDS) as response:
         page.feed(response.read().decode())
     assert page.targets, "the consent page has no link"
     with pytest.raises(HTTPError) as answered:
-        opener.open(urljoin(authorization_url, page.targets[0]), timeout=TIMEOUT_SECONDS).close()
+        opener.open(urljoin(authorization_url, page.targets[0]), timeout=BOUND_SECONDS).close()
     with answered.value as redirect:
         assert redirect.code == 302
         return str(redirect.headers["Location"])

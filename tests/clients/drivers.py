@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import pytest
 
 from simulators.server import Sandbox
+from tests import BOUND_SECONDS
+from tests.fetching import fetching
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / "var" / "clients"
-FETCH_TIMEOUT_SECONDS = 150
-DRIVER_TIMEOUT_SECONDS = 60
 OUTPUT_CHARACTERS_MAX = 1000
 
 Json = dict[str, Any]
@@ -52,7 +52,7 @@ def run_driver(command: Sequence[str], *sandboxes: Sandbox, environment: dict[st
     """Runs a driver to its end; its arguments are the addresses of each sandbox, a JSON object each."""
     arguments = [json.dumps(asdict(each.addresses)) for each in sandboxes]
     try:
-        done = _run([*command, *arguments], DRIVER_TIMEOUT_SECONDS, environment=environment)
+        done = _run([*command, *arguments], BOUND_SECONDS, environment=environment)
     except CommandFailed as failure:
         pytest.fail(str(failure))
     lines = [json.loads(line) for line in done.splitlines() if line.startswith("{")]
@@ -68,7 +68,7 @@ def node_driver(name: str, *sandboxes: Sandbox) -> Steps:
         shutil.copy(recipe, folder)
         # No lock file: it would record where packages were downloaded. The direct versions are exact.
         flags = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        _run([npm, "install", *flags], FETCH_TIMEOUT_SECONDS, folder=folder)
+        _run([npm, "install", *flags], BOUND_SECONDS, folder=folder)
 
     packages = _fetched("node", recipe, install)
     return run_driver(
@@ -86,7 +86,7 @@ def java_driver(name: str, *sandboxes: Sandbox, options: Sequence[str] = ()) -> 
 
     def copy_jars(folder: Path) -> None:
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-        _run([maven, "-B", "-q", "--strict-checksums", "-f", str(recipe), *goal], FETCH_TIMEOUT_SECONDS)
+        _run([maven, "-B", "-q", "--strict-checksums", "-f", str(recipe), *goal], BOUND_SECONDS)
 
     jars = _fetched("java", recipe, copy_jars)
     return run_driver([java, "-cp", f"{jars}/*", str(HERE / "java" / f"{name}.java"), *options], *sandboxes)
@@ -95,21 +95,18 @@ def java_driver(name: str, *sandboxes: Sandbox, options: Sequence[str] = ()) -> 
 def _fetched(name: str, recipe: Path, fetch: Callable[[Path], None]) -> Path:
     """A folder below var/clients that `fetch` fills the first time the recipe is met."""
     folder = CACHE / f"{name}-{hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]}"
-    if folder.is_dir():
-        return folder
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as staging:
-        filled = Path(staging, name)
-        filled.mkdir()
-        try:
-            fetch(filled)
-        except CommandFailed as failure:
-            _give_up(f"its packages cannot be fetched: {failure}")
-        try:
+    with fetching():
+        if folder.is_dir():
+            return folder
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as staging:
+            filled = Path(staging, name)
+            filled.mkdir()
+            try:
+                fetch(filled)
+            except CommandFailed as failure:
+                _give_up(f"its packages cannot be fetched: {failure}")
             filled.rename(folder)  # whole or not at all
-        except OSError:
-            if not folder.is_dir():  # else another process was first
-                raise
     return folder
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from simulators.quickbooks.books import Company
 from simulators.quickbooks.settings import QuickBooksSettings
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 
 REALM_ID = "9341450000000042"
-START_TIMEOUT_SECONDS = 30
-STOP_TIMEOUT_SECONDS = 10
 
 
 class Clock:
@@ -52,12 +51,12 @@ def sandbox_thread(**settings: Any) -> Iterator[Sandbox]:
     thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
     thread.start()
     try:
-        running = asyncio.run_coroutine_threadsafe(start_sandbox(**settings), loop).result(START_TIMEOUT_SECONDS)
+        running = asyncio.run_coroutine_threadsafe(start_sandbox(**settings), loop).result(BOUND_SECONDS)
         try:
             yield running
         finally:
-            asyncio.run_coroutine_threadsafe(running.stop(), loop).result(STOP_TIMEOUT_SECONDS)
+            asyncio.run_coroutine_threadsafe(running.stop(), loop).result(BOUND_SECONDS)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(STOP_TIMEOUT_SECONDS)
+        thread.join(BOUND_SECONDS)
         loop.close()

@@ -11,6 +11,7 @@ from intuitlib.enums import Scopes
 from intuitlib.exceptions import AuthClientError
 
 from simulators.server import Sandbox
+from tests import BOUND_SECONDS
 from tests.clients.consent import click_connect
 from tests.clients.servers import Clock
 
@@ -40,7 +41,7 @@ def connect(auth: AuthClient) -> str:
 def company_info_status(auth: AuthClient, sandbox: Sandbox) -> int:
     url = f"{sandbox.addresses.quickbooks_url}/v3/company/{auth.realm_id}/companyinfo/{auth.realm_id}"
     headers = {"Authorization": f"Bearer {auth.access_token}", "Accept": "application/json"}
-    with auth.get(url, headers=headers, timeout=5) as response:
+    with auth.get(url, headers=headers, timeout=BOUND_SECONDS) as response:
         return int(response.status_code)
 
 

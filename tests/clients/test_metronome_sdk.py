@@ -14,6 +14,7 @@ from metronome.types.v1.customers import Invoice
 from simulators.faults import Fault
 from simulators.metronome.generator import KINDS, generate
 from simulators.server import Sandbox
+from tests import BOUND_SECONDS
 from tests.clients.servers import Clock, open_sandbox, sandbox_thread
 
 pytestmark = pytest.mark.clients
@@ -42,7 +43,7 @@ def strict_client(sandbox: Sandbox) -> Metronome:
     return Metronome(
         bearer_token=sandbox.addresses.metronome_token,
         base_url=sandbox.addresses.metronome_url,
-        timeout=5,
+        timeout=BOUND_SECONDS,
         max_retries=0,
         _strict_response_validation=True,
     )

@@ -19,9 +19,9 @@ from tests.brokers import Broker, RealKafka, wanted_kafka
 
 from .rig import SOON_GIVEN_UP, closing, fault_body, killed, running_rig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("own kafka")]
+pytestmark = pytest.mark.kafka
 
-AWAY_SECONDS = 30
+AWAY_SECONDS = 15
 FROZEN_SECONDS = 12  # twice the session timeout: the group has forgotten the worker, and the worker does not know it
 COMMON = SOON_GIVEN_UP | {"POLICY__DEFAULT_ITEM_ID": "1", "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1"}
 
@@ -41,7 +41,7 @@ async def test_a_frozen_broker_loses_nothing(own_kafka: RealKafka, tmp_path: Pat
 
 
 async def test_a_stopped_broker_loses_nothing(own_kafka: RealKafka, tmp_path: Path) -> None:
-    """The broker ends, its address refuses connections, and half a minute later it is started again."""
+    """The broker ends, its address refuses connections, and a quarter of a minute later it is started again."""
     if not isinstance(own_kafka, KafkaFromJars):
         pytest.skip("only a broker from Maven's jars keeps its address when it stops")
     await the_broker_is_away(

@@ -17,11 +17,11 @@ from simulators.quickbooks.settings import QuickBooksSettings
 from stream.demo.processes import Child, ChildFailed
 from stream.kafka.admin import TopicSpec, declare_topics
 from tests import BOUND_SECONDS
-from tests.brokers import KAFKA_MARKS, Broker
+from tests.brokers import Broker
 
 from .rig import SOON_GIVEN_UP, Rig, closing, ended, killed, running_rig
 
-pytestmark = KAFKA_MARKS
+pytestmark = pytest.mark.kafka
 
 INVOICES = 200
 NEVER_SECONDS = 3600

@@ -17,6 +17,7 @@ from simulators.fault_options import PlannedFaults, fault_of_text, faults_of_fil
 from simulators.faults import Fault, Faults, WrongFault
 from simulators.http import BODY_MAX_BYTES, Answer, Request, Shell
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 from tests.simulators.companies import invoice
 
 
@@ -30,7 +31,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {sandbox.addresses.access_token}"}
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=5)) as session:
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session:
         yield session
 
 

@@ -11,6 +11,7 @@ import pytest
 from simulators.metronome.core import Metronome
 from simulators.metronome.generator import KINDS, generate
 from simulators.metronome.settings import MetronomeSettings, RateLimit
+from tests import BOUND_SECONDS
 from tests.simulators.companies import Clock
 from tests.simulators.metronome_api import NOW, TOKEN, served
 
@@ -35,7 +36,7 @@ async def url(core: Metronome) -> AsyncIterator[str]:
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[Any]:
     """Validates every answer strictly: a missing or mistyped field raises."""
-    options = {"base_url": url, "max_retries": 0, "timeout": 10, "_strict_response_validation": True}
+    options = {"base_url": url, "max_retries": 0, "timeout": BOUND_SECONDS, "_strict_response_validation": True}
     async with metronome.AsyncMetronome(bearer_token=TOKEN, **options) as client:
         yield client
 

@@ -16,6 +16,7 @@ from simulators.pages.rendering import ROWS_PER_PAGE, Slice, money
 from simulators.quickbooks.books import Company
 from simulators.request_log import REQUESTS_MAX, RequestLog
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 from tests.simulators.companies import invoice, line
 
 COMPANIES = (Company("1001", name="Nordlicht <GmbH>"), Company("1002", name="Second"))
@@ -30,7 +31,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session:
         yield session
 
 

@@ -17,6 +17,7 @@ from simulators.http import dump
 from simulators.metronome.webhooks import Schedule, sign
 from simulators.quickbooks.books import Company
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 from tests.simulators.companies import invoice, line
 
 CREATES = 400
@@ -32,7 +33,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {sandbox.addresses.access_token}"}
-    timeout = aiohttp.ClientTimeout(total=5)
+    timeout = aiohttp.ClientTimeout(total=BOUND_SECONDS)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         yield session
 
@@ -266,7 +267,7 @@ async def test_two_companies_keep_their_books_tokens_and_request_ids_apart() -> 
     sandbox = await start_sandbox(invoices=4, limits=False, companies=companies)
     try:
         base = sandbox.addresses.quickbooks_url
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session:
             for realm, grant in sandbox.grants.items():
                 headers = {"Authorization": f"Bearer {next(iter(grant.access_tokens))}"}
                 for asked, status in ((realm, 200), ("1001" if realm == "1002" else "1002", 403)):
@@ -281,7 +282,7 @@ async def test_two_companies_keep_their_books_tokens_and_request_ids_apart() -> 
 async def test_stop_does_not_wait_for_a_hanging_answer(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     sandbox.quickbooks_faults.add(Fault("hang"))
     caller = asyncio.create_task(http.get(company(sandbox) + "/preferences").__aenter__())
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(BOUND_SECONDS):
         while sandbox.quickbooks_faults.pending:
             await asyncio.sleep(0.01)
         await sandbox.stop()

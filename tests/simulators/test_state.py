@@ -19,15 +19,15 @@ import pytest
 from simulators.quickbooks.books import Company
 from simulators.server import Sandbox, SandboxAddresses, start_sandbox
 from simulators.state import StateFile, StateUnusable
+from tests import BOUND_SECONDS
 from tests.simulators.companies import invoice, line
 
-READY_WITHIN_SECONDS = 60
 OF_BOTH = pytest.mark.parametrize("server", ["quickbooks", "metronome"])
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=BOUND_SECONDS)) as session:
         yield session
 
 
@@ -257,7 +257,7 @@ async def running(*arguments: str) -> AsyncIterator[Command]:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(READY_WITHIN_SECONDS):
+        async with asyncio.timeout(BOUND_SECONDS):
             values = json.loads(await process.stdout.readline())
         yield Command(process, SandboxAddresses(**values))
     finally:

@@ -25,13 +25,14 @@ from models.record import Address, Record
 from stream.kafka.admin import create_by_asking
 from stream.settings import Kafka, Settings, Web
 from stream.topics import TABLES, changelog, topic_names
+from tests import BOUND_SECONDS
 from tests.builders import RECEIVED_AT, Json, a_line, an_invoice, facts_of
 
 REALM = "9130355377388383"
 
 
 def settings_of(bootstrap: str, index: Path, *, page_rows: int = 50, **changes: Any) -> Settings:
-    kafka = Kafka(bootstrap_servers=bootstrap, timeout_seconds=10)
+    kafka = Kafka(bootstrap_servers=bootstrap, timeout_seconds=BOUND_SECONDS)
     return Settings(kafka=kafka, web=Web(index=index, page_rows=page_rows), **changes)
 
 
@@ -150,7 +151,7 @@ async def recording(settings: Settings) -> AsyncIterator[Recorder]:
     """A recorder on an embedded broker whose topics exist."""
     bootstrap = str(settings.kafka.bootstrap_servers)
     names = [*topic_names(settings).all(), *(changelog(settings, table) for table in TABLES)]
-    await create_by_asking(bootstrap, names, timeout_seconds=10)
+    await create_by_asking(bootstrap, names, timeout_seconds=BOUND_SECONDS)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
     await producer.start()
     try:

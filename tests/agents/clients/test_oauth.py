@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from agents.clients.oauth import ClientRefused, IntuitOAuth, InvalidGrant, Tokens, TokenServerTrouble
 from agents.clients.transport import AiohttpTransport
+from tests import BOUND_SECONDS
 
 GOOD = {
     "token_type": "bearer",
@@ -48,7 +49,9 @@ async def server():
 @pytest.fixture
 async def oauth(server):
     async with aiohttp.ClientSession() as session:
-        yield IntuitOAuth(AiohttpTransport(session), server.url, "the-client", "the-secret", timeout_seconds=0.5)
+        yield IntuitOAuth(
+            AiohttpTransport(session), server.url, "the-client", "the-secret", timeout_seconds=BOUND_SECONDS
+        )
 
 
 async def test_a_code_becomes_tokens(server, oauth):
@@ -101,10 +104,12 @@ async def test_every_bad_answer_has_a_failure_that_holds_no_secret(server, oauth
         assert secret not in repr(caught.value) + str(caught.value.facts) + repr(caught.value.__cause__)
 
 
-async def test_a_server_that_does_not_answer_is_trouble_in_time(server, oauth):
+async def test_a_server_that_does_not_answer_is_trouble_in_time(server):
     server.hangs = True
-    with pytest.raises(TokenServerTrouble, match="Timeout"):
-        await oauth.refresh("refresh-1")
+    async with aiohttp.ClientSession() as session:
+        oauth = IntuitOAuth(AiohttpTransport(session), server.url, "a", "b", timeout_seconds=0.5)
+        with pytest.raises(TokenServerTrouble, match="Timeout"):
+            await oauth.refresh("refresh-1")
 
 
 async def test_a_server_that_is_not_there_is_trouble(unused_tcp_port):

@@ -17,6 +17,7 @@ from models.record import Address, Record
 from simulators.faults import Fault
 from simulators.quickbooks.books import add_customer
 from simulators.quickbooks.settings import QuickBooksSettings
+from tests import BOUND_SECONDS
 from tests.agents.in_process import (
     COMMANDS_TOPIC,
     INVOICE_ID,
@@ -123,10 +124,10 @@ async def test_a_worker_that_leaves_writes_nothing_that_it_had_not_begun(world: 
         dead_letters_in_a_row_max=3,
     )
     running = asyncio.create_task(delivery.run(events()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_SECONDS):
         while not told:  # the item's command is done; the invoice waits for its customer
             await asyncio.sleep(0)
-    draining = asyncio.create_task(delivery.drain(5))
+    draining = asyncio.create_task(delivery.drain(BOUND_SECONDS))
     await asyncio.sleep(0)
     answered.set()
     assert not await draining

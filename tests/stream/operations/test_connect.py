@@ -24,6 +24,7 @@ from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
 from stream.topics import topic_names
 from stream.wiring import TokenCipher
+from tests import BOUND_SECONDS
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def settings(sandbox, embedded_bootstrap, unused_tcp_port):
         kafka={
             "bootstrap_servers": embedded_bootstrap,
             "topic_prefix": f"connect{time.time_ns()}.",
-            "timeout_seconds": 10,
+            "timeout_seconds": BOUND_SECONDS,
         },
         encryption_keys=[Fernet.generate_key().decode()],
         quickbooks={
@@ -56,7 +57,9 @@ def settings(sandbox, embedded_bootstrap, unused_tcp_port):
 
 @pytest.fixture
 async def log(settings):
-    await create_by_asking(settings.kafka.bootstrap_servers, [topic_names(settings).connections], timeout_seconds=10)
+    await create_by_asking(
+        settings.kafka.bootstrap_servers, [topic_names(settings).connections], timeout_seconds=BOUND_SECONDS
+    )
     return ConnectionLog(settings)
 
 
@@ -71,7 +74,7 @@ def connector(settings, log, session):
     return Connector(settings, log, AiohttpTransport(session))
 
 
-async def with_browser(connector, settings, session, answer, *, realm=None, wait_seconds=10):
+async def with_browser(connector, settings, session, answer, *, realm=None, wait_seconds=BOUND_SECONDS):
     """Runs the flow with a browser that does `answer(url)`: a coroutine that gives the callback's status and text."""
     shown = asyncio.get_running_loop().create_future()
     where = listen_at(settings.quickbooks.redirect_uri, None)
@@ -118,7 +121,7 @@ async def test_the_topic_holds_no_readable_token_and_is_keyed_by_realm(connector
     realm = sandbox.addresses.realm_id
     await connector.with_refresh_token(realm, sandbox.addresses.refresh_token)
     topic = topic_names(settings).connections
-    records = [each async for each in EventLog(settings.kafka.bootstrap_servers, 10).read_range(topic)]
+    records = [each async for each in EventLog(settings.kafka.bootstrap_servers, BOUND_SECONDS).read_range(topic)]
     assert {record.key for record in records} == {realm.encode()}
     assert b"sandbox-" not in b"".join(record.value for record in records)
 
@@ -228,7 +231,7 @@ async def test_a_taken_port_is_told(connector, settings):
     server = await asyncio.start_server(lambda *_: None, where.host, where.port)
     async with server:
         with pytest.raises(ConnectFailed, match=r"cannot listen on 127\.0\.0\.1"):
-            await connector.with_browser(realm=None, listen=where, wait_seconds=5, show=print)
+            await connector.with_browser(realm=None, listen=where, wait_seconds=BOUND_SECONDS, show=print)
 
 
 def test_the_authorize_url_is_intuits(settings):
@@ -277,7 +280,7 @@ async def run_connect(settings, *arguments, stdin=b"", **environment):
         env={**os.environ, **{f"METRONOME_QBO_{name}": value for name, value in variables.items()}},
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND_SECONDS):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:
@@ -292,7 +295,9 @@ async def test_the_command_connects_with_a_refresh_token(settings, sandbox, kafk
     """The topic is declared by the command itself, and no token is printed."""
     real = settings.model_copy(
         update={
-            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": 30})
+            "kafka": settings.kafka.model_copy(
+                update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": BOUND_SECONDS}
+            )
         }
     )
     realm, token = sandbox.addresses.realm_id, sandbox.addresses.refresh_token

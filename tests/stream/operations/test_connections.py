@@ -29,14 +29,13 @@ from stream.web.index import Index
 from stream.web.masking import masked_json, pretty
 from stream.web.projection import Projection
 from stream.wiring import CannotDecrypt, TokenCipher
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 from tests.agents.in_process import Clock, InProcess
 from tests.stream.recorded import REALM, Recorder, recording, settings_of
 
 DAY = timedelta(days=1)
 FIVE_YEARS = timedelta(days=1825)
 OTHER = "9341450000000002"
-COMMAND_SECONDS = 30
 
 
 def new_key() -> SecretStr:
@@ -177,7 +176,7 @@ async def listed(settings: Settings, *more: str) -> tuple[int | None, str, str]:
         },
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(COMMAND_SECONDS):
+    async with asyncio.timeout(BOUND_SECONDS):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 

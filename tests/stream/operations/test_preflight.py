@@ -40,11 +40,10 @@ from stream.operations.preview import Mappings
 from stream.settings import Settings
 from stream.topics import topic_names
 from stream.wiring import TokenCipher, quickbooks_client
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 from tests.builders import AT
 
 REALM = "9341450000000001"
-TIMEOUT_SECONDS = 60
 PREFIX = "METRONOME_QBO_"
 KEYS = frozenset(CUSTOM_FIELDS)
 
@@ -271,14 +270,14 @@ def test_the_tax_codes_of_products_must_be_the_companys(country: str, bad: str) 
 def settings(embedded_bootstrap: str) -> Settings:
     prefix = f"preflight{datetime.now(UTC).timestamp()}."
     return Settings(
-        kafka={"bootstrap_servers": embedded_bootstrap, "topic_prefix": prefix, "timeout_seconds": 10},
+        kafka={"bootstrap_servers": embedded_bootstrap, "topic_prefix": prefix, "timeout_seconds": BOUND_SECONDS},
         encryption_keys=[Fernet.generate_key().decode()],
     )
 
 
 async def test_the_recorded_token_is_used_as_it_is_and_one_that_ran_out_is_said_so(settings: Settings) -> None:
     await create_by_asking(
-        str(settings.kafka.bootstrap_servers), [topic_names(settings).connections], timeout_seconds=10
+        str(settings.kafka.bootstrap_servers), [topic_names(settings).connections], timeout_seconds=BOUND_SECONDS
     )
     with pytest.raises(NoToken, match="is not connected"):
         await recorded_token(settings, REALM)
@@ -318,7 +317,7 @@ async def run(sandbox: Sandbox, token: str, *arguments: str, **variables: str) -
         env={**inherited, "PYTHONPATH": str(ROOT), **{PREFIX + name: value for name, value in given.items()}},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(BOUND_SECONDS):
         out, err = await process.communicate(token.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

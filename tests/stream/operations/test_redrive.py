@@ -18,6 +18,7 @@ from stream.kafka.log import EventLog, RawRecord
 from stream.operations.redrive import dead_letters, redrive_commands, redrive_dead_letters, unfinished
 from stream.settings import Settings
 from stream.topics import topic_names
+from tests import BOUND_SECONDS
 from tests.stream.recorded import invoice_id, invoice_of, recording, settings_of
 
 
@@ -28,7 +29,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 
 async def read_all(settings: Settings, topic: str) -> list[RawRecord]:
-    records = EventLog(str(settings.kafka.bootstrap_servers), 10).read_range(topic)
+    records = EventLog(str(settings.kafka.bootstrap_servers), BOUND_SECONDS).read_range(topic)
     return [record async for record in records]
 
 

@@ -19,6 +19,7 @@ from stream.kafka.log import EventLog
 from stream.operations.replay import OutOfRange, Replay, Selection, Verdict, differences, publish
 from stream.settings import Settings
 from stream.topics import topic_names
+from tests import BOUND_SECONDS
 from tests.builders import a_line, an_invoice, facts_of
 from tests.stream.recorded import REALM, invoice_id, invoice_of, recording, settings_of
 
@@ -44,7 +45,7 @@ async def published(settings: Settings) -> list[Any]:
     topic = topic_names(settings).commands
     return [
         (COMMANDS.validate_json(each.value or b""), each.key)
-        async for each in EventLog(str(settings.kafka.bootstrap_servers), 10).read_range(topic)
+        async for each in EventLog(str(settings.kafka.bootstrap_servers), BOUND_SECONDS).read_range(topic)
     ]
 
 
@@ -145,7 +146,7 @@ async def test_a_replay_writes_nothing_and_touches_no_group(settings: Settings) 
             before = await published(settings)
             await replayed(settings, policy=SINGLE_ITEM)
             assert await published(settings) == before
-            (held,) = live.committed([TopicPartition(names.invoices, at.partition)], timeout=10)
+            (held,) = live.committed([TopicPartition(names.invoices, at.partition)], timeout=BOUND_SECONDS)
             assert held.offset == 1
         finally:
             live.close()

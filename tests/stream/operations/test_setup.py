@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cryptography.fernet import Fernet
 
 from agents.clients.oauth import Tokens
@@ -23,6 +25,7 @@ from stream.operations.setup import DefaultItem, SetupFailed, choose_default_ite
 from stream.settings import Settings
 from stream.topics import topic_names, topic_specs
 from stream.wiring import TokenCipher
+from tests import BOUND_SECONDS
 
 
 @pytest.fixture
@@ -39,16 +42,15 @@ def settings(sandbox, embedded_bootstrap):
         kafka={
             "bootstrap_servers": embedded_bootstrap,
             "topic_prefix": f"setup{time.time_ns()}.",
-            "timeout_seconds": 10,
+            "timeout_seconds": BOUND_SECONDS,
         },
         encryption_keys=[Fernet.generate_key().decode()],
-        metronome={"url": addresses.metronome_url, "token": addresses.metronome_token, "timeout_seconds": 2},
+        metronome={"url": addresses.metronome_url, "token": addresses.metronome_token},
         quickbooks={
             "url": addresses.quickbooks_url,
             "token_url": addresses.quickbooks_token_url,
             "client_id": addresses.client_id,
             "client_secret": addresses.client_secret,
-            "timeout_seconds": 2,
         },
     )
 
@@ -61,7 +63,9 @@ async def transport():
 
 @pytest.fixture
 async def log(settings):
-    await create_by_asking(settings.kafka.bootstrap_servers, [topic_names(settings).connections], timeout_seconds=10)
+    await create_by_asking(
+        settings.kafka.bootstrap_servers, [topic_names(settings).connections], timeout_seconds=BOUND_SECONDS
+    )
     return ConnectionLog(settings)
 
 
@@ -171,17 +175,24 @@ async def test_a_refused_token_does_not_take_back_what_a_worker_stored_meanwhile
     """Else setup would tell the workers to stop while their tokens are good."""
     await log.record(connection(settings, sandbox, expired=True))
     realm = sandbox.addresses.realm_id
-    sandbox.quickbooks_faults.add(
-        Fault(
-            "status", path_contains="bearer", status=400, body='{"error":"invalid_grant"}', count=2, delay_seconds=0.0
-        )
-    )
-    setting_up = asyncio.create_task(choose(settings, transport, realm))
-    async with asyncio.timeout(10):
-        while len(sandbox.quickbooks_faults.pending) == 1 and sandbox.quickbooks_faults.pending[0].count == 2:
-            await asyncio.sleep(0.01)
-    await log.record(connection(settings, sandbox).replace(company_name="stored by a worker"))
-    assert (await setting_up).done == "created"
+    asked, stored = asyncio.Event(), asyncio.Event()
+
+    async def refuse(_):
+        if asked.is_set():
+            await stored.wait()
+        asked.set()
+        return web.json_response({"error": "invalid_grant"}, status=400)
+
+    intuit = web.Application()
+    intuit.router.add_post("/tokens", refuse)
+    async with TestServer(intuit) as server, asyncio.timeout(BOUND_SECONDS):
+        quickbooks = settings.quickbooks.model_copy(update={"token_url": str(server.make_url("/tokens"))})
+        refused = settings.model_copy(update={"quickbooks": quickbooks})
+        setting_up = asyncio.create_task(choose(refused, transport, realm))
+        await asked.wait()
+        await log.record(connection(settings, sandbox).replace(company_name="stored by a worker"))
+        stored.set()
+        assert (await setting_up).done == "created"
     standing = await log.newest(realm)
     assert (standing.state, standing.company_name) == ("connected", "stored by a worker")
 
@@ -190,11 +201,13 @@ async def test_a_refused_token_does_not_take_back_what_a_worker_stored_meanwhile
 async def test_the_command_sets_up_both_and_the_second_run_changes_nothing(settings, sandbox, kafka_bootstrap):
     real = settings.model_copy(
         update={
-            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": 30})
+            "kafka": settings.kafka.model_copy(
+                update={"bootstrap_servers": kafka_bootstrap, "timeout_seconds": BOUND_SECONDS}
+            )
         }
     )
     plans = [plan for plan in topic_specs(real) if plan.name == topic_names(real).connections]
-    await declare_topics(kafka_bootstrap, plans, replication_factor=1, timeout_seconds=30)
+    await declare_topics(kafka_bootstrap, plans, replication_factor=1, timeout_seconds=BOUND_SECONDS)
     await ConnectionLog(real).record(connection(real, sandbox))
     await remove_keys(sandbox)
     realm = sandbox.addresses.realm_id
@@ -241,7 +254,7 @@ async def run_setup(settings, *arguments):
         env={**os.environ, **{f"METRONOME_QBO_{name}": value for name, value in variables.items()}},
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND_SECONDS):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:

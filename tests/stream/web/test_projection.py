@@ -21,6 +21,7 @@ from stream.topics import topic_names
 from stream.web import queries
 from stream.web.index import Batch, Index, TableRow, history_of
 from stream.web.projection import Projection
+from tests import BOUND_SECONDS
 from tests.builders import RECEIVED_AT
 from tests.stream.recorded import (
     REALM,
@@ -83,8 +84,8 @@ class Dying(Index):
         super().apply(batch)
 
 
-async def until(condition: Callable[[], bool], timeout_seconds: float = 20) -> None:
-    async with asyncio.timeout(timeout_seconds):
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(BOUND_SECONDS):
         while not condition():
             await asyncio.sleep(0.05)
 
@@ -255,13 +256,13 @@ async def test_the_overview_says_what_waits_for_whom_and_what_differs(bootstrap:
 
 async def test_missing_topics_are_named_within_the_time(bootstrap: str, tmp_path: Path) -> None:
     settings = settings_of(bootstrap, tmp_path / "i.sqlite")
-    hurried = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"timeout_seconds": 1})})
+    hurried = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"timeout_seconds": 5})})
     with pytest.raises(TopicsMissing, match=r"quickbooks\.outcomes"):
-        await asyncio.wait_for(Projection(hurried, Index(tmp_path / "i.sqlite")).run(), 10)
+        await asyncio.wait_for(Projection(hurried, Index(tmp_path / "i.sqlite")).run(), BOUND_SECONDS)
 
 
 async def test_a_broker_that_is_not_there_is_an_error_within_the_time(tmp_path: Path) -> None:
     settings = settings_of("127.0.0.1:1", tmp_path / "i.sqlite")
     hurried = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"timeout_seconds": 1})})
     with pytest.raises(BrokerUnreachable):
-        await asyncio.wait_for(Projection(hurried, Index(tmp_path / "i.sqlite")).catch_up(), 10)
+        await asyncio.wait_for(Projection(hurried, Index(tmp_path / "i.sqlite")).catch_up(), BOUND_SECONDS)
