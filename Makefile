@@ -33,8 +33,8 @@ format: $(VENV)/.dev  ## Format the code
 kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars, for machines without Docker
 	@$(BIN)/python -m simulators.kafka.jars --port 9092 --data var/kafka $(ARGS)
 
-chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; SEED=123 repeats one, BUGS=1 plants bugs to be caught
-	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)))
+chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; FROM=50000 is the first, SEED=123 repeats one, BUGS=1 plants bugs to be caught
+	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)))
 
 chaos-processes: $(VENV)/.dev  ## Kill real processes at random on real Kafka; SECONDS=300 INVOICES=2000 SEED=1
 	@CHAOS_SECONDS=$(or $(SECONDS),300) CHAOS_INVOICES=$(or $(INVOICES),2000) CHAOS_SEED=$(or $(SEED),1) REQUIRE_KAFKA=1 \

@@ -1,6 +1,7 @@
 """`make chaos`: many seeds over two processes, one seed with its trace, or the table of planted bugs.
 
 python -m tests.chaos.run --seeds 10000     all seeds from 0 on; the last line counts what was broken
+python -m tests.chaos.run --seeds 10000 --from 50000    seeds that nobody has run before
 python -m tests.chaos.run --seed 123        one seed; when it fails, what happened to the invoice
 python -m tests.chaos.run --bugs            how many seeds it takes to catch each planted bug
 """
@@ -159,6 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first of the seeds")
     parser.add_argument("--bugs", action="store_true", help="catch the planted bugs")
     asked = parser.parse_args(arguments)
     if asked.bugs:
@@ -168,7 +170,9 @@ def main(arguments: list[str] | None = None) -> int:
                 missed += caught.invariant is None
                 print(caught, flush=True)
         return 1 if missed else 0
-    verdicts = [judge(asked.seed)] if asked.seed is not None else over_processes(range(asked.seeds))
+    verdicts = (
+        [judge(asked.seed)] if asked.seed is not None else over_processes(range(asked.first, asked.first + asked.seeds))
+    )
     well, lines = summary(verdicts, lambda line: print(line, file=sys.stderr, flush=True))
     print("\n".join(lines))
     return 0 if well else 1
