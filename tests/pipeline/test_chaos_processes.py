@@ -322,7 +322,7 @@ async def outcomes_of(on: Stage) -> list[Outcome]:
 async def nothing_is_left(on: Stage) -> bool:
     """Whether the workers have acknowledged every record of the three topics that they work on."""
     names = topic_names(on.settings)
-    found = await EventLog(on.bootstrap, 30).partitions([names.webhooks, names.invoices, names.commands])
+    found = await EventLog(on.bootstrap, BOUND_SECONDS).partitions([names.webhooks, names.invoices, names.commands])
     partitions = [TopicPartition(topic, number) for topic, numbers in found.items() for number in numbers]
     consumer = AIOKafkaConsumer(bootstrap_servers=on.bootstrap, group_id=on.settings.app_id, enable_auto_commit=False)
     await consumer.start()

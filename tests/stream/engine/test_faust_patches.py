@@ -18,6 +18,7 @@ from stream.engine.faust_patches import FETCH_BYTES_MIN, patch_transport
 from stream.engine.tables import ChangelogTable, FaustTable, table_of
 from stream.kafka.admin import create_by_asking
 from stream.kafka.log import EventLog
+from tests import BOUND_SECONDS
 
 WAIT_MILLISECONDS = 37
 RECORDS = 20
@@ -121,7 +122,7 @@ async def test_what_the_patches_override_is_what_faust_runs(embedded_bootstrap: 
         assert not work.app.tables["values"].unconfirmed
 
         # The fence began where the recovery ended, and counts with the changelog.
-        log = EventLog(embedded_bootstrap, 10)
+        log = EventLog(embedded_bootstrap, BOUND_SECONDS)
         ends = {number: bounds.end for number, bounds in (await log.bounds(f"{work.id}-values-changelog")).items()}
         assert sum(ends.values()) == RECORDS
         for number, end in ends.items():

@@ -151,7 +151,7 @@ async def test_reading_commands_back_never_raises(bootstrap: str) -> None:
     with capture_logs() as logged:
         for log in (NOBODY, EventLog(bootstrap, 1)):
             address = Address(topic=f"commands-{uuid.uuid4()}", partition=0, offset=0)
-            assert await asyncio.wait_for(log.read_commands([address]), 20) == []
+            assert await asyncio.wait_for(log.read_commands([address]), BOUND_SECONDS) == []
     assert logged[0]["event"] == "commands_not_read"
 
 
@@ -179,7 +179,7 @@ async def test_a_follower_gets_what_is_there_and_then_what_comes(bootstrap: str,
 async def test_a_follower_that_ends_at_the_end_of_empty_topics_ends(bootstrap: str, tmp_path: Path) -> None:
     async with recording(settings_of(bootstrap, tmp_path)):
         followed = EventLog(bootstrap, BOUND_SECONDS).follow([TOPIC], to_the_end=True)
-        batches = await asyncio.wait_for(_all(followed), 30)
+        batches = await asyncio.wait_for(_all(followed), BOUND_SECONDS)
     assert batches[-1].caught_up
     assert not any(batch.records for batch in batches)
 
@@ -204,9 +204,9 @@ async def test_a_follower_starts_where_it_is_told_to(bootstrap: str, tmp_path: P
 
 async def test_a_follower_of_no_topic_and_of_no_broker_ends_with_an_error(bootstrap: str) -> None:
     with pytest.raises(TopicsMissing, match="nowhere"):
-        await asyncio.wait_for(_all(EventLog(bootstrap, BOUND_SECONDS).follow(["nowhere"])), 20)
+        await asyncio.wait_for(_all(EventLog(bootstrap, BOUND_SECONDS).follow(["nowhere"])), BOUND_SECONDS)
     with pytest.raises(BrokerUnreachable, match="did not answer within"):
-        await asyncio.wait_for(_all(NOBODY.follow([TOPIC])), 20)
+        await asyncio.wait_for(_all(NOBODY.follow([TOPIC])), BOUND_SECONDS)
 
 
 async def _declared(bootstrap: str) -> str:
@@ -227,11 +227,11 @@ async def test_a_follower_is_stopped_by_the_deletion_of_what_is_next(kafka_boots
     for deleted in admin.delete_records([TopicPartition(topic, 0, 3)]).values():
         deleted.result(20)
 
-    log = EventLog(kafka_bootstrap, 20)
+    log = EventLog(kafka_bootstrap, BOUND_SECONDS)
     assert (await log.bounds(topic))[0] == Bounds(3, 5)
     with pytest.raises(RecordsDeleted):
-        await asyncio.wait_for(_all(log.follow([topic], lambda *_: 0)), 60)
-    batches = await asyncio.wait_for(_all(log.follow([topic], to_the_end=True)), 60)
+        await asyncio.wait_for(_all(log.follow([topic], lambda *_: 0)), BOUND_SECONDS)
+    batches = await asyncio.wait_for(_all(log.follow([topic], to_the_end=True)), BOUND_SECONDS)
     assert [each.address.offset for batch in batches for each in batch.records] == [3, 4]
 
 
@@ -242,7 +242,9 @@ async def test_a_range_ends_although_the_last_offset_is_no_record(kafka_bootstra
     async with producer, producer.transaction():
         await producer.send_and_wait(topic, b"value")
 
-    log = EventLog(kafka_bootstrap, 20)
-    assert (await log.bounds(topic))[0] == Bounds(0, 2)
+    log = EventLog(kafka_bootstrap, BOUND_SECONDS)
+    async with asyncio.timeout(BOUND_SECONDS):
+        while (await log.bounds(topic))[0] != Bounds(0, 2):  # Kafka answers the commit before it writes the marker
+            await asyncio.sleep(0.05)
     records = [each.address.offset async for each in log.read_range(topic)]
     assert records == [0]
