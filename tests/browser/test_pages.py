@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from simulators.kafka.embedded import embedded_broker
 from stream.web.app import create_web
@@ -17,10 +15,9 @@ from stream.web.index import Index
 from stream.web.projection import Projection
 from tests.stream.recorded import invoice_id, record_a_month, recording, settings_of
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 900}
 CONTRAST_MIN = 4.5  # WCAG 2.2 AA, for text of this size
 
 CONTRASTS = """
@@ -46,43 +43,17 @@ CONTRASTS = """
 """
 
 
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        reason = "BROWSER TESTS DID NOT RUN: no chromium on the PATH (Debian: apt-get install chromium)"
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of the pages, with a month's invoices in them."""
     with embedded_broker() as bootstrap:
-        settings = settings_of(bootstrap, tmp_path / "i.sqlite", page_rows=20)
+        settings = settings_of(bootstrap, tmp_path_factory.mktemp("site") / "i.sqlite", page_rows=20)
         async with recording(settings) as recorder:
             await record_a_month(recorder, 30)
         index = Index(settings.web.index)
         await Projection(settings, index).catch_up()
         async with TestServer(create_web(settings, index)) as server:
             yield str(server.make_url("")).rstrip("/")
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """A page that fails the test when its console shows an error, or when it asks for anything from outside."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        opened = await browser.new_page(viewport=DESK)
-        troubles: list[str] = []
-        opened.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-        opened.on("request", lambda request: troubles.append(request.url) if "127.0.0.1" not in request.url else None)
-        yield opened
-        await browser.close()
-        assert troubles == []
 
 
 def paths() -> list[str]:

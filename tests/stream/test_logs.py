@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 
 LOGS_A_LINE = """
 import logging, sys
@@ -23,7 +23,7 @@ print("the answer")
 
 def run(log_format: str, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
     program = ["sh", "-c", shell, "sh", sys.executable, "-c", LOGS_A_LINE, log_format]
-    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=BOUND_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])

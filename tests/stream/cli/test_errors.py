@@ -33,11 +33,9 @@ from stream.operations.connection_log import ConnectionLog
 from stream.settings import Kafka, Settings, SettingsError
 from stream.topics import topic_names
 from stream.wiring import TokenCipher
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 
 PREFIX = "METRONOME_QBO_"
-TIMEOUT_SECONDS = 60
-BROKER_SECONDS = 20
 
 NOWHERE = "127.0.0.1:1"
 COMPLETE = {
@@ -66,7 +64,7 @@ def run(directory: Path, *arguments: str, shell: str = 'exec "$@"', **variables:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
     return done.returncode, done.stderr
@@ -190,7 +188,7 @@ def test_what_a_real_broker_says_of_a_topic_that_it_cannot_create_is_shown(
         tmp_path,
         *arguments,
         KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap,
-        KAFKA__TIMEOUT_SECONDS=str(BROKER_SECONDS),
+        KAFKA__TIMEOUT_SECONDS=str(BOUND_SECONDS),
         KAFKA__REPLICATION_FACTOR="3",
         KAFKA__TOPIC_PREFIX=prefix,
     )
@@ -319,7 +317,7 @@ def test_a_port_that_is_taken_is_named_with_what_sets_it(
             **{setting: taken_port},
             KAFKA__BOOTSTRAP_SERVERS=broker,
             KAFKA__EMBEDDED="true",
-            KAFKA__TIMEOUT_SECONDS=str(BROKER_SECONDS),
+            KAFKA__TIMEOUT_SECONDS=str(BOUND_SECONDS),
         )
     ended_clearly(ended, 1, "cannot listen on 127.0.0.1", taken_port, remedy)
 
@@ -376,8 +374,8 @@ async def test_tokens_that_another_installation_encrypted_are_named_with_the_rem
     try:
         with embedded_broker() as broker:
             addresses = sandbox.addresses
-            theirs = Settings(kafka=Kafka(bootstrap_servers=broker, timeout_seconds=BROKER_SECONDS))
-            await create_by_asking(broker, [topic_names(theirs).connections], timeout_seconds=BROKER_SECONDS)
+            theirs = Settings(kafka=Kafka(bootstrap_servers=broker, timeout_seconds=BOUND_SECONDS))
+            await create_by_asking(broker, [topic_names(theirs).connections], timeout_seconds=BOUND_SECONDS)
             tokens = Tokens(addresses.access_token, 3600, addresses.refresh_token, 8_726_400)
             cipher = TokenCipher(theirs.model_copy(update={"encryption_keys": _new_key()}).encryption_keys)
             connection = connected(addresses.realm_id, tokens, cipher, datetime.now(UTC), previous=None)
@@ -389,7 +387,7 @@ async def test_tokens_that_another_installation_encrypted_are_named_with_the_rem
                 "--realm",
                 addresses.realm_id,
                 KAFKA__BOOTSTRAP_SERVERS=broker,
-                KAFKA__TIMEOUT_SECONDS=str(BROKER_SECONDS),
+                KAFKA__TIMEOUT_SECONDS=str(BOUND_SECONDS),
                 METRONOME__URL=addresses.metronome_url,
                 METRONOME__TOKEN=addresses.metronome_token,
                 QUICKBOOKS__URL=addresses.quickbooks_url,
@@ -424,7 +422,7 @@ def imported_by(*arguments: str) -> tuple[str, list[str]]:
         print(*[name for name in {HEAVY} if name in sys.modules])
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=BOUND_SECONDS, check=True
     )
     *shown, heavy = done.stdout.splitlines()
     return "\n".join(shown), heavy.split()

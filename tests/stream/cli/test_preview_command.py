@@ -111,7 +111,10 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 
 def of_kafka(settings: Settings) -> dict[str, str]:
-    return {"KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers), "KAFKA__TIMEOUT_SECONDS": "5"}
+    return {
+        "KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
+        "KAFKA__TIMEOUT_SECONDS": str(BOUND_SECONDS),
+    }
 
 
 async def test_recorded_facts_are_previewed_by_id_and_by_address_with_the_tables_mappings(

@@ -29,7 +29,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 def _environment(settings: Settings, **more: str) -> dict[str, str]:
     ours = {
         "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
-        "METRONOME_QBO_KAFKA__BOUND_SECONDS": str(BOUND_SECONDS),
+        "METRONOME_QBO_KAFKA__TIMEOUT_SECONDS": str(BOUND_SECONDS),
         "METRONOME_QBO_WEB__INDEX": str(settings.web.index),
     }
     return {**os.environ, **ours, **more}
@@ -116,7 +116,7 @@ async def _until_posted(url: str) -> None:
 
 
 async def test_web_without_topics_ends_with_a_clear_message(settings: Settings) -> None:
-    code, _, err = await run(settings, "web", "--port", "0", METRONOME_QBO_KAFKA__BOUND_SECONDS="5")
+    code, _, err = await run(settings, "web", "--port", "0", METRONOME_QBO_KAFKA__TIMEOUT_SECONDS="5")
     assert code == 1
     assert "no such topic" in " ".join(err.split())
     assert "Traceback" not in err

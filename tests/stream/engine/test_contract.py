@@ -14,11 +14,10 @@ import pytest
 
 from stream.engine.contract import RELIANCES, TESTED, EngineMismatch, Reliance, check_engine, mismatch
 from stream.engine.tables import ChangelogTable
-from tests import ROOT
+from tests import BOUND_SECONDS, ROOT
 
 ENGINE = ROOT / "stream" / "engine"
 LISTED = {each.name for each in RELIANCES}
-WORKER_SECONDS = 60
 
 
 @pytest.mark.parametrize("reliance", RELIANCES, ids=lambda each: f"{each.owner.__name__}.{each.name}")
@@ -134,7 +133,7 @@ def test_a_worker_on_a_faust_with_a_renamed_method_ends_in_one_line(embedded_boo
         | {f"METRONOME_QBO_{name}": value for name, value in settings.items()},
         capture_output=True,
         text=True,
-        timeout=WORKER_SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, ""), done.stderr

@@ -22,7 +22,6 @@ from tests import BOUND_SECONDS
 
 WAIT_MILLISECONDS = 37
 RECORDS = 20
-WITHIN_SECONDS = 60
 
 
 class Work:
@@ -75,7 +74,7 @@ class Work:
         return call
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(BOUND_SECONDS):
             while not reached():
                 assert self.app.crash_reason is None, self.app.crash_reason
                 await asyncio.sleep(0.05)
@@ -85,7 +84,7 @@ class Work:
 async def working(bootstrap: str, directory: Path) -> AsyncIterator[Work]:
     """An app that runs, on topics with records from before it started."""
     work = Work(bootstrap, directory)
-    await create_by_asking(bootstrap, [work.topic, f"{work.id}-values-changelog"], timeout_seconds=10)
+    await create_by_asking(bootstrap, [work.topic, f"{work.id}-values-changelog"], timeout_seconds=BOUND_SECONDS)
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         for each in range(RECORDS):
             await producer.send_and_wait(work.topic, b"%d" % each)

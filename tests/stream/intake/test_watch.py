@@ -59,7 +59,9 @@ class World:
         horizon = Horizon(finalized=35 * DAY, voids=365 * DAY, grace=timedelta(hours=1), repeat_after=DAY)
         self.known = KnownInvoices(400 * DAY, lambda realm: False)
         self.watch = Watch(
-            metronome=MetronomeClient(self.transport, "https://metronome.example", TOKEN, timeout_seconds=5),
+            metronome=MetronomeClient(
+                self.transport, "https://metronome.example", TOKEN, timeout_seconds=BOUND_SECONDS
+            ),
             known=self.known,
             announced=Announced(horizon.repeat_after),
             horizon=horizon,

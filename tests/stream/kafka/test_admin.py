@@ -180,7 +180,7 @@ async def test_a_broker_that_takes_connections_and_never_answers_is_unreachable_
 async def test_a_touched_topic_exists_on_the_embedded_broker(embedded_bootstrap: str) -> None:
     names = [spec().name, spec().name]
     await create_by_asking(embedded_bootstrap, names, timeout_seconds=BOUND_SECONDS)
-    topics = AdminClient({"bootstrap.servers": embedded_bootstrap}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": embedded_bootstrap}).list_topics(timeout=BOUND_SECONDS).topics
     assert [len(topics[name].partitions) for name in names] == [PARTITIONS_PER_TOPIC] * 2
 
 
