@@ -125,8 +125,8 @@ class Table(MutableMapping[str, Row], Generic[Row]):
         Fenced when somebody else writes to the changelog."""
 
     @abstractmethod
-    def keys_containing(self, fragment: bytes) -> Iterator[str]:
-        """The keys of the rows whose JSON holds these bytes; the others are not decoded."""
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
+        """The keys of the rows whose JSON holds any of these bytes; the others are not decoded."""
 
 
 @dataclass(frozen=True)

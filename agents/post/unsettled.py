@@ -10,38 +10,40 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from models.ledger import Attempt, LedgerEntry, Waiting
+from models.ledger import LedgerEntry, Waiting
 from models.record import Address
 from models.subject import RowKey, Subject
 
-ATTEMPT_IN_JSON = b'"attempt":'
+IN_JSON = (b'"attempt":', b'"state":"attempting"')
+"""What the row of an attempt says; the second one without the first is left by a worker that took its attempt back,
+since it never left, over the result of its successor."""
 KEYS_BETWEEN_PAUSES = 1000
 TAKEN_MAX = 500
 """As many are published again at a time; the next probe takes more."""
 
 
 class Ledger(Protocol):
-    """The table of invoices, whose rows can be searched for some bytes of their JSON."""
+    """The table of invoices, whose rows can be searched for any of some bytes of their JSON."""
 
-    def keys_containing(self, fragment: bytes) -> Iterator[str]: ...
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]: ...
     def get(self, key: str, /) -> LedgerEntry | None: ...
 
 
 class UnsettledAttempts:
-    """By realm and row key, the attempts that the last recovery found."""
+    """By realm and row key, the rows with an attempt that the last recovery found."""
 
     def __init__(self, invoices: Ledger, waiting: Mapping[str, Waiting]) -> None:
         self._invoices = invoices
         self._waiting = waiting
-        self._found: dict[str, dict[str, Attempt]] = {}
+        self._found: dict[str, dict[str, LedgerEntry]] = {}
 
     async def find(self) -> None:
         """After a recovery of the tables: what was found before is forgotten."""
-        found: dict[str, dict[str, Attempt]] = {}
-        for seen, key in enumerate(self._invoices.keys_containing(ATTEMPT_IN_JSON)):
+        found: dict[str, dict[str, LedgerEntry]] = {}
+        for seen, key in enumerate(self._invoices.keys_containing(*IN_JSON)):
             entry = self._invoices.get(key)
-            if entry is not None and entry.attempt is not None:
-                found.setdefault(entry.realm, {})[entry.key] = entry.attempt
+            if entry is not None and (entry.attempt is not None or entry.state == "attempting"):
+                found.setdefault(entry.realm, {})[entry.key] = entry
             if seen % KEYS_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
         self._found = found
@@ -55,9 +57,8 @@ class UnsettledAttempts:
         found = self._found.get(realm, {})
         taken: list[Address] = []
         while found and len(taken) < TAKEN_MAX:
-            key, attempt = found.popitem()
-            entry = self._invoices.get(key)
-            if entry is None or entry.attempt != attempt or entry.command is None:
+            key, entry = found.popitem()
+            if self._invoices.get(key) != entry or entry.command is None:
                 continue
             if RowKey.of(realm, Subject.invoice(entry.invoice_id)) not in self._waiting:
                 taken.append(entry.command)

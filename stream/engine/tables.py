@@ -82,8 +82,8 @@ class FaustTable(Table[Row]):
     def __len__(self) -> int:
         return len(self._table)
 
-    def keys_containing(self, fragment: bytes) -> Iterator[str]:
-        return (key.decode() for key, value in self._table.items() if fragment in value)
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
+        return (key.decode() for key, value in self._table.items() if any(each in value for each in fragments))
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.encode() in self._table

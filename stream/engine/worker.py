@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,7 +37,7 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises WorkerCrashed, CannotListen, and as `prepare_topics`.
     """
-    stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds))
+    stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds, 0))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
     await prepare_topics(settings)
     connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
@@ -59,9 +60,15 @@ async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
                     task.cancel()
             finally:
                 reason = app.crash_reason
+                if reason is not None:
+                    _end_within(settings.worker.shutdown_timeout_seconds, 1, _in_words(reason))
                 await app.stop()
     if reason is not None:
-        raise WorkerCrashed(f"{type(reason).__name__}: {reason}") from reason
+        raise WorkerCrashed(_in_words(reason)) from reason
+
+
+def _in_words(reason: BaseException) -> str:
+    return f"{type(reason).__name__}: {reason}"
 
 
 async def _until_crashed(app: object) -> None:
@@ -99,12 +106,18 @@ async def _health(engine: Engine) -> web.Response:
     return web.json_response({"status": state}, status=503 if crashed else 200)
 
 
-def _end_within(seconds: int) -> None:
-    """End even when a send hangs, as it does with the broker away; the next start repeats the work."""
+def _end_within(seconds: int, code: int, reason: str | None = None) -> None:
+    """End even when stopping hangs; the next start repeats the work.
+
+    A send hangs with the broker away, and Faust waits for ever for a consumer whose thread ended while it was asked to
+    stop.
+    """
 
     def end() -> None:
         log.warning("worker_ended_by_force", after_seconds=seconds)
-        os._exit(0)
+        if reason is not None:
+            print(reason, file=sys.stderr, flush=True)
+        os._exit(code)
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True

@@ -153,8 +153,8 @@ class LoggedTable(MutableMapping[str, Any]):
         del self._rows[key]
         self._queued.append((key, None))
 
-    def keys_containing(self, fragment: bytes) -> Iterator[str]:
-        return iter([key for key, row in self._rows.items() if fragment in row.encode()])
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
+        return iter([key for key, row in self._rows.items() if any(each in row.encode() for each in fragments)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -61,8 +61,8 @@ class LoggedTable(Table[Row]):
             await confirmed
         self._fence.check()
 
-    def keys_containing(self, fragment: bytes) -> Iterator[str]:
-        return iter([key for key, value in self._rows.items() if fragment in value])
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
+        return iter([key for key, value in self._rows.items() if any(each in value for each in fragments)])
 
     def __getitem__(self, key: str) -> Row:
         return self._decoded(self._rows[key])

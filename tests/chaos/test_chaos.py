@@ -51,7 +51,7 @@ def test_a_failing_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> N
     """The invariant, the invoice, what happened to it, and the command that repeats it."""
     bug = next(bug for bug in BUGS if bug.name == "no look-up after a doubtful answer")
     with bug.planted():
-        verdict = next(found for found in map(judge, range(100)) if found.found)
+        verdict = next(each for each in map(judge, range(100)) if any(found.count != "other" for found in each.found))
         assert main(["--seed", str(verdict.seed)]) == 1
     told = capsys.readouterr()
     [first, *_] = verdict.found

@@ -1,5 +1,7 @@
 """Attempts that nobody works on: found after a recovery, and looked up when their command is executed again."""
 
+import pytest
+
 from models.commands import PostInvoice, ResumeParked
 from models.ledger import LedgerEntry
 from tests.agents.in_process import INVOICE_ID, REALM, World, a_post, fault
@@ -16,10 +18,13 @@ async def left_by_a_worker_that_was_given_up(world: World) -> LedgerEntry:
     return attempting
 
 
-async def test_an_attempt_over_a_result_is_looked_up_after_the_next_recovery() -> None:
-    """One document, and the ledger says so again."""
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_an_attempt_over_a_result_is_looked_up_after_the_next_recovery(taken_back: bool) -> None:
+    """One document, and the ledger says so again; also when the attempt was taken back, since it never left."""
     world = World()
-    await left_by_a_worker_that_was_given_up(world)
+    attempting = await left_by_a_worker_that_was_given_up(world)
+    if taken_back:
+        world.worker.tables.invoices[attempting.key] = attempting.replace(attempt=None)
     await world.worker.unsettled.find()
     assert world.worker.unsettled.realms == {REALM}
     await world.run(ResumeParked(realm=REALM))
@@ -27,7 +32,7 @@ async def test_an_attempt_over_a_result_is_looked_up_after_the_next_recovery() -
     assert isinstance(again, PostInvoice)
     outcome = await world.run(again)
     assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
-    assert world.entry(INVOICE_ID).attempt is None
+    assert (world.entry(INVOICE_ID).attempt, world.entry(INVOICE_ID).state) == (None, "posted")
     assert world.worker.unsettled.realms == set()
 
 
