@@ -36,7 +36,7 @@ class LoggedTable(Table[Row]):
         self._producer = producer
         self._partitions = partitions
         self._rows: dict[str, bytes] = {}
-        self._unconfirmed: dict[asyncio.Future[int], None] = {}
+        self._unconfirmed: dict[asyncio.Future[int], tuple[int, int | None]] = {}
         self._fence = ChangelogFence(name)
 
     def recover(self, partitions: list[int]) -> None:
@@ -57,8 +57,9 @@ class LoggedTable(Table[Row]):
         return records
 
     async def confirmed(self) -> None:
-        for confirmed in list(self._unconfirmed):
-            await confirmed
+        for sent, (partition, expected) in list(self._unconfirmed.items()):
+            # Not left to the callback: a shuffled loop may run that after this, which asyncio's never does.
+            self._fence.acknowledged(partition, expected, await sent)
         self._fence.check()
 
     def keys_containing(self, *fragments: bytes) -> Iterator[str]:
@@ -80,7 +81,7 @@ class LoggedTable(Table[Row]):
         partition = partition_of(RowKey(key).realm, self._partitions)
         expected = self._fence.expect(partition)
         sent = self._producer.send(changelog(self.name), partition, key.encode(), value)
-        self._unconfirmed[sent] = None
+        self._unconfirmed[sent] = (partition, expected)
         sent.add_done_callback(lambda done: self._acknowledged(partition, expected, done))
 
     def _acknowledged(self, partition: int, expected: int | None, sent: "asyncio.Future[int]") -> None:
