@@ -102,11 +102,15 @@ class QuickBooksClient:
         self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content, token: str
     ) -> Reply:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
-        async with self._limiter.slot(realm, batch=path == "batch"):
-            requestid, body = await content()
-            named = {"requestid": requestid} if requestid else {}
-            query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
-            answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
+        batch, answer = path == "batch", None
+        while answer is None:
+            async with self._limiter.slot(realm, batch=batch):
+                requestid, body = await content()
+                if not batch and self._limiter.pauses(realm):
+                    continue  # a 429 came while the content was waited for; a batch may not leave as late as after that
+                named = {"requestid": requestid} if requestid else {}
+                query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
+                answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
         try:
             return Reply(read(answer), answer.headers.get("intuit_tid"))
         except Wait as failure:

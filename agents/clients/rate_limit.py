@@ -117,6 +117,10 @@ class RateLimiter:
         company = self._company(realm)
         company.paused_until = max(company.paused_until, self._monotonic() + wait_seconds)
 
+    def pauses(self, realm: str) -> bool:
+        """Whether nothing may leave for the company now."""
+        return self._company(realm).paused_until > self._monotonic()
+
     async def _batch_admission(self, company: _Company) -> _Request:
         """Waits for the window of batches before it takes a slot: single requests overtake it meanwhile."""
         async with company.batch_turn:

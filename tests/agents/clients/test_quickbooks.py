@@ -118,6 +118,25 @@ async def test_after_a_429_the_company_waits_and_the_caller_does_not_wait_again(
     assert clock.now == start + 60
 
 
+async def test_a_write_that_waits_for_its_record_does_not_leave_within_a_pause() -> None:
+    """Another request's 429 came after its turn and before it left: it takes its turn again, and is recorded again."""
+    clock = Clock()
+    start = clock.now
+    transport = Scripted(Answer(429, {}, b""), GOOD)
+    client, _ = client_of(transport, clock)
+    recorded: list[float] = []
+
+    async def leaving() -> None:
+        recorded.append(clock.now - start)
+        if len(recorded) == 1:
+            with pytest.raises(Wait):
+                await client.fetch("42", "Invoice", "7")
+
+    await client.write("42", "Invoice", b"{}", requestid="r", leaving=leaving)
+    assert [method for method, *_ in transport.sent] == ["GET", "POST"]
+    assert (recorded, clock.now - start) == ([0, 60], 60)
+
+
 @pytest.mark.parametrize(("asked", "waited"), [("5", 60), ("120", 120), ("100000", 300)])
 async def test_retry_after_makes_the_wait_longer_never_shorter_and_not_endless(asked: str, waited: int) -> None:
     clock = Clock()
