@@ -13,7 +13,7 @@ import orjson
 
 from models.quickbooks import MINOR_VERSION, plain_number
 
-from .failures import OutcomeUnknown, TokenRefused, Wait
+from .failures import Failure, OutcomeUnknown, TokenRefused, Wait
 from .quickbooks_errors import read
 from .rate_limit import RateLimiter
 from .transport import Answer, AnswerLost, NotSent, Transport
@@ -94,8 +94,10 @@ class QuickBooksClient:
         token = await self._tokens.access_token(realm)
         try:
             return await self._attempt(method, realm, path, parameters, content, token)
-        except TokenRefused:
+        except TokenRefused as refused:
             token = await self._tokens.refresh_after_401(realm, token)
+            if method == "POST":
+                _doubt_without_fault(refused)
             return await self._attempt(method, realm, path, parameters, content, token)
 
     async def _attempt(
@@ -117,6 +119,8 @@ class QuickBooksClient:
             if answer.status in (403, 429):
                 self._limiter.pause(realm, failure.seconds)
                 failure.seconds = 0.0  # the limiter holds the whole company back
+            if method == "POST":
+                _doubt_without_fault(failure)
             raise
 
     async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -126,6 +130,13 @@ class QuickBooksClient:
             raise Wait(f"QuickBooks cannot be reached: {error}") from None
         except AnswerLost as error:
             raise OutcomeUnknown(f"QuickBooks' answer was lost: {error}") from None
+
+
+def _doubt_without_fault(failure: Failure) -> None:
+    """Raises OutcomeUnknown when it was not QuickBooks that said this of a write: a page with a status of 401 or 429
+    may come from something in between, also after the write was carried out."""
+    if failure.facts.code is None:
+        raise OutcomeUnknown(str(failure), failure.facts) from failure
 
 
 def _given(requestid: str | None = None, body: bytes | None = None, leaving: Leaving | None = None) -> Content:

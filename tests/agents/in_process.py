@@ -36,6 +36,7 @@ from simulators import http
 from simulators.faults import Fault, Faults
 from simulators.quickbooks.books import Company, add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
+from simulators.quickbooks.errors import throttled
 from simulators.quickbooks.oauth import OAuthServer
 from simulators.quickbooks.settings import QuickBooksSettings
 from simulators.server import default_oauth
@@ -208,7 +209,7 @@ class World:
         self.books = self.quickbooks.books[REALM]
         add_customer(self.books, "58", "Acme GmbH", START)
         add_item(self.books, "31", "API Calls", START)
-        self.faults = Faults()
+        self.faults = Faults(throttled=lambda: throttled(self.books.timestamp(self.clock(), "milliseconds")))
         self.transport = InProcess(self.faults.around(self.quickbooks.answer), self.clock)
         self.tokens = Tokens(lambda: next(iter(self.oauth.connect(REALM).access_tokens)))
         self.durable: dict[str, dict[str, Any]] = {

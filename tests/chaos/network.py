@@ -77,6 +77,10 @@ NOT_CARRIED_OUT = ("429", "5xx before", "6000", "401", "page before")
 CARRIED_OUT = ("5xx after", "600", "html", "page after", "10100 after")
 
 
+PAGES = (403, 401, 429)
+"""The statuses of a page of something in between, one after the other."""
+
+
 @dataclass(frozen=True)
 class Weather:
     """How bad the network is: the faults that occur, and the share of requests that meet one."""
@@ -242,6 +246,8 @@ class Network:
             return None
         if fault in CARRIED_OUT:
             self._token_answer_lost(to, request)
+            if fault == "page after":
+                return replace(SPOILED[fault], status=PAGES[self.injected[f"{to} {fault}"] % len(PAGES)])
             return SPOILED[fault]
         return carried_out.result()
 

@@ -346,7 +346,7 @@ async def test_a_void_that_fails_for_good_is_looked_up_once(world: World, carrie
     assert world.live() == []
 
 
-@pytest.mark.parametrize("status", [400, 402, 403, 404, 409, 413, 421, 451, 499])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 413, 421, 429, 451, 499])
 async def test_a_page_that_quickbooks_did_not_speak_is_no_no(world: World, status: int) -> None:
     """A proxy's page after the commit: the document is found, and there is no second one."""
     world.faults.add(fault("html", status=status, after_commit=True))
