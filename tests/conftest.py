@@ -13,5 +13,7 @@ os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that mostly wait come first, so that others of `make test` have the processor meanwhile, and none last."""
+    """The longest file comes first, so that no process of `make test` is left alone with it; then the tests that mostly
+    wait, so that others have the processor meanwhile."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/pipeline/"))
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/chaos/"))
