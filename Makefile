@@ -50,7 +50,7 @@ bench: $(VENV)/.dev  ## Measure invoices per second, beside a loop of python-qui
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
 
 properties: $(VENV)/.dev  ## Try 10,000 generated invoices under generated policies; PROPERTY_EXAMPLES=100000 for more
-	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} $(BIN)/python -m pytest tests/agents/translate/test_properties.py -q --timeout 7200 $(ARGS)
+	@PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} $(BIN)/python -m pytest tests/agents/translate/test_properties.py -q --timeout 7200 -o faulthandler_timeout=7500 $(ARGS)
 
 requirements: $(VENV)/.dev  ## Pin the requirements anew
 	$(BIN)/uv pip compile --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header --quiet requirements.in -o requirements.txt

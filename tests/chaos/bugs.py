@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
+from agents.clients import rate_limit
 from agents.clients.failures import OutcomeUnknown, Refused
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
@@ -140,8 +141,8 @@ def _no_wait_after_429(self: RateLimiter, realm: str, *_: Any) -> None:
     return None
 
 
-async def _no_pace(self: RateLimiter, company: Any) -> None:
-    return None
+def _no_pace(self: Any, now: float) -> float:
+    return now
 
 
 # Delivery
@@ -208,7 +209,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
-    Bug("requests are not paced", ((RateLimiter, "_wait", _no_pace),)),
+    Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),
     Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),

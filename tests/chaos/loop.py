@@ -10,9 +10,16 @@ from itertools import count
 from random import Random
 from typing import Any
 
+STEPS_MAX = 2_000_000
+"""Callbacks of one run; the longest of the first thousands of seeds takes some ten thousand."""
+
 
 class Stuck(Exception):
     """Nothing is ready and no timer is set: the simulation waits for something that cannot come."""
+
+
+class Spinning(Exception):
+    """Callbacks follow each other without end: something asks again and again without waiting."""
 
 
 class _Task(asyncio.Task[Any]):
@@ -68,6 +75,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle._cancelled:
                 handle._run()
                 self.steps += 1
+                if self.steps == STEPS_MAX:
+                    raise Spinning(f"{STEPS_MAX} callbacks, at {self._virtual_now:.3f} s")
                 while self._at_step and self._at_step[0][0] <= self.steps:
                     heapq.heappop(self._at_step)[2]()
 

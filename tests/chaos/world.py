@@ -21,7 +21,7 @@ from simulators.quickbooks.oauth import OAuthServer, made_secret
 
 from .cluster import Cluster
 from .log import Log
-from .loop import VirtualLoop
+from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
 from .people import People
@@ -101,6 +101,9 @@ def run(seed: int) -> World:
             loop.run_until_complete(world.live())
             world.steps = loop.steps
             return world
+    except (Stuck, Spinning) as error:
+        error.add_note(f"repeat it: make chaos SEED={seed}")
+        raise
     finally:
         random.setstate(state)
         _end(loop)
