@@ -25,6 +25,9 @@ SECOND_TRY_SECONDS = 30.0
 FINISH_SECONDS = 10.0
 """How long a refresh may still take when the partition of who asked for it goes to another worker."""
 
+REJECTED_AGE_SECONDS = 60.0
+"""An access token younger than that is not replaced for a 401: it is not what the 401 is about."""
+
 HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
 
@@ -57,6 +60,7 @@ class Connections:
         second_try_seconds: float = SECOND_TRY_SECONDS,
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
         finish_seconds: float = FINISH_SECONDS,
+        rejected_age_seconds: float = REJECTED_AGE_SECONDS,
     ) -> None:
         self._table = table
         self._oauth = oauth
@@ -67,12 +71,14 @@ class Connections:
         self._second_try_seconds = second_try_seconds
         self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
         self._finish_seconds = finish_seconds
+        self._rejected_age = timedelta(seconds=rejected_age_seconds)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
+        self._rejected: dict[str, str] = {}
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
 
     async def access_token(self, realm: str) -> str:
-        """A token with at least `refresh_before_seconds` to live, refreshed when needed.
+        """A token with at least `refresh_before_seconds` to live, refreshed when that is over or it was rejected.
 
         Raises NotConnected, ReconnectNeeded, TokenServerTrouble, and whatever `record` raises.
         """
@@ -84,13 +90,12 @@ class Connections:
                     connection = await finished(self._refreshed(connection), self._finish_seconds)
         return self._access_token_of(connection)
 
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
-        """Another token than `rejected_token`, which QuickBooks did not accept. Raises as `access_token` does."""
-        async with self._locks[realm]:
-            connection = self._connection(realm)
-            if not self._is_fresh(connection) or self._access_token_of(connection) == rejected_token:
-                connection = await finished(self._refreshed(connection), self._finish_seconds)
-        return self._access_token_of(connection)
+    def reject(self, realm: str, token: str) -> None:
+        """QuickBooks did not accept `token`: whoever asks next gets another, unless this one is so young that it is not
+        to blame: fifty refusals are not fifty refreshes."""
+        connection = self._table.get(realm)
+        if connection is not None and self._now() - connection.changed_at >= self._rejected_age:
+            self._rejected[realm] = token
 
     def _connection(self, realm: str) -> ConnectionChanged:
         connection = self._table.get(realm)
@@ -106,6 +111,7 @@ class Connections:
             connection.access_token is not None
             and expires_at is not None
             and self._now() + self._refresh_before < expires_at
+            and self._access_token_of(connection) != self._rejected.get(connection.realm)
         )
 
     def _access_token_of(self, connection: ConnectionChanged) -> str:

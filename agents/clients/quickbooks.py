@@ -13,7 +13,7 @@ import orjson
 
 from models.quickbooks import MINOR_VERSION, plain_number
 
-from .failures import Failure, OutcomeUnknown, TokenRefused, Wait
+from .failures import OutcomeUnknown, TokenRefused, Wait
 from .quickbooks_errors import read
 from .rate_limit import RateLimiter
 from .transport import Answer, AnswerLost, NotSent, Transport
@@ -27,7 +27,7 @@ Leaving = Callable[[], Awaitable[None]]
 
 class AccessTokens(Protocol):
     async def access_token(self, realm: str) -> str: ...
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str: ...
+    def reject(self, realm: str, token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +91,13 @@ class QuickBooksClient:
         return [each for each in answers if isinstance(each, dict)], reply.intuit_tid
 
     async def _request(self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content) -> Reply:
-        token = await self._tokens.access_token(realm)
         try:
-            return await self._attempt(method, realm, path, parameters, content, token)
-        except TokenRefused as refused:
-            token = await self._tokens.refresh_after_401(realm, token)
-            if method == "POST":
-                _doubt_without_fault(refused)
-            return await self._attempt(method, realm, path, parameters, content, token)
+            return await self._attempt(method, realm, path, parameters, content)
+        except TokenRefused:
+            return await self._attempt(method, realm, path, parameters, content)  # with another token
 
-    async def _attempt(
-        self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content, token: str
-    ) -> Reply:
+    async def _attempt(self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content) -> Reply:
+        token = await self._tokens.access_token(realm)
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
         batch, answer = path == "batch", None
         while answer is None:
@@ -115,12 +110,15 @@ class QuickBooksClient:
                 answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
         try:
             return Reply(read(answer), answer.headers.get("intuit_tid"))
-        except Wait as failure:
-            if answer.status in (403, 429):
+        except (Wait, TokenRefused) as failure:
+            if isinstance(failure, TokenRefused):
+                self._tokens.reject(realm, token)
+            elif answer.status in (403, 429):
                 self._limiter.pause(realm, failure.seconds)
                 failure.seconds = 0.0  # the limiter holds the whole company back
-            if method == "POST":
-                _doubt_without_fault(failure)
+            if method == "POST" and failure.facts.code is None:
+                # A page, not QuickBooks: something in between may say this also after the write was carried out.
+                raise OutcomeUnknown(str(failure), failure.facts) from failure
             raise
 
     async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -130,13 +128,6 @@ class QuickBooksClient:
             raise Wait(f"QuickBooks cannot be reached: {error}") from None
         except AnswerLost as error:
             raise OutcomeUnknown(f"QuickBooks' answer was lost: {error}") from None
-
-
-def _doubt_without_fault(failure: Failure) -> None:
-    """Raises OutcomeUnknown when it was not QuickBooks that said this of a write: a page with a status of 401 or 429
-    may come from something in between, also after the write was carried out."""
-    if failure.facts.code is None:
-        raise OutcomeUnknown(str(failure), failure.facts) from failure
 
 
 def _given(requestid: str | None = None, body: bytes | None = None, leaving: Leaving | None = None) -> Content:

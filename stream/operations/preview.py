@@ -17,7 +17,7 @@ from agents.post.items import item_ref
 from agents.post.sink import Parked
 from agents.translate.translate import translate
 from models.commands import Command, DeclineInvoice, EnsureItem, PostInvoice, VoidInvoice
-from models.document import Document, Kind
+from models.document import DEFAULT_ITEM, Document, Kind
 from models.events import InvoiceEnriched
 from models.ledger import CustomerMapping, ItemMapping
 from models.metronome import Number, Vendor
@@ -200,7 +200,7 @@ def _posted(
 
 def _body(document: Document, customer: str | None, items: list[str | None], policy: Policy) -> Json:
     """The JSON to POST; what has no mapping says so, with its name."""
-    products = [line.item.product_id or "*" for line in document.lines]
+    products = [line.item.product_id or DEFAULT_ITEM for line in document.lines]
     refs = [item or _unmapped(product) for item, product in zip(items, products, strict=True)]
     body = body_of(
         document,

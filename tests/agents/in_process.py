@@ -178,10 +178,9 @@ class Tokens:
             raise NotConnected(realm)
         return self.token
 
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
+    def reject(self, realm: str, token: str) -> None:
         self.refreshed += 1
         self.token = self.new_token()
-        return self.token
 
 
 CrashAt = Literal["before the attempt is recorded", "before the write", "after the write", "before the outcome"]

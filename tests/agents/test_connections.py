@@ -120,14 +120,29 @@ async def test_twenty_callers_cause_one_refresh(world):
 
 
 async def test_twenty_refusals_of_one_token_cause_one_refresh(world):
-    tokens = await asyncio.gather(*(world.connections.refresh_after_401(REALM, "access-0") for _ in range(20)))
-    assert set(tokens) == {"access-1"}
+    async def rejected() -> str:
+        world.after(minutes=5).connections.reject(REALM, "access-0")
+        return await world.connections.access_token(REALM)
+
+    assert set(await asyncio.gather(*(rejected() for _ in range(20)))) == {"access-1"}
     assert len(world.server.asked) == 1
 
 
 async def test_a_refusal_of_an_older_token_gives_the_newer_one_without_asking(world):
-    assert await world.connections.refresh_after_401(REALM, "access-of-yesterday") == "access-0"
+    world.after(minutes=5).connections.reject(REALM, "access-of-yesterday")
+    assert await world.connections.access_token(REALM) == "access-0"
     assert world.server.asked == []
+
+
+async def test_fifty_refusals_of_new_tokens_are_not_fifty_refreshes(world):
+    """QuickBooks says 401 to whatever token it is shown: a new one each minute is enough."""
+    for second in range(300, 350):
+        token = await world.after(seconds=second).connections.access_token(REALM)
+        world.connections.reject(REALM, token)
+    assert len(world.server.asked) == 1
+    token = await world.after(seconds=361).connections.access_token(REALM)
+    world.connections.reject(REALM, token)
+    assert await world.connections.access_token(REALM) == "access-2"
 
 
 async def test_a_token_is_recorded_before_anyone_has_it(world):

@@ -45,7 +45,7 @@ class StandingToken:
     async def access_token(self, realm: str) -> str:
         return self._token
 
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
+    def reject(self, realm: str, token: str) -> None:
         raise TokenRefused(
             f"QuickBooks does not accept the access token of company {realm}: it ran out, was taken back, or is for "
             "another company. preflight never refreshes one; a running worker does"

@@ -40,11 +40,10 @@ class Rotating:
         self.rejected: list[str] = []
 
     async def access_token(self, realm: str) -> str:
-        return "old"
+        return "new" if self.rejected else "old"
 
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
-        self.rejected.append(rejected_token)
-        return "new"
+    def reject(self, realm: str, token: str) -> None:
+        self.rejected.append(token)
 
 
 def client_of(transport: Scripted, clock: Clock | None = None) -> tuple[QuickBooksClient, Rotating]:
@@ -89,7 +88,22 @@ async def test_a_second_rejection_is_raised() -> None:
     client, tokens = client_of(transport)
     with pytest.raises(TokenRefused):
         await client.fetch("42", "Invoice", "7")
-    assert (len(transport.sent), tokens.rejected) == (2, ["old"])
+    assert (len(transport.sent), tokens.rejected) == (2, ["old", "new"])
+
+
+async def test_a_page_with_a_401_after_a_write_is_doubt_and_another_token_all_the_same() -> None:
+    """Whoever wrote the page may stand behind QuickBooks; whether another token can be had does not matter for that."""
+    client, tokens = client_of(Scripted(Answer(401, {}, b"<html>Unauthorized</html>")))
+    with pytest.raises(OutcomeUnknown):
+        await client.write("42", "Invoice", b"{}", requestid="r")
+    assert tokens.rejected == ["old"]
+
+
+async def test_a_page_with_a_401_after_a_refusal_of_the_token_is_doubt_too() -> None:
+    client, tokens = client_of(Scripted(REJECTED, Answer(401, {}, b"<html>Unauthorized</html>")))
+    with pytest.raises(OutcomeUnknown):
+        await client.write("42", "Invoice", b"{}", requestid="r")
+    assert tokens.rejected == ["old", "new"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class TokenOfEach:
     async def access_token(self, realm: str) -> str:
         return self._tokens[realm]
 
-    async def refresh_after_401(self, realm: str, rejected_token: str) -> str:
+    def reject(self, realm: str, token: str) -> None:
         raise AssertionError("no token expires here")
 
 
