@@ -66,7 +66,6 @@ class AppliedCommit(Vendor):
 class Tier(Vendor):
     level: Number
     starting_at: str | None = None
-    size: str | None = None
 
 
 class LineItem(Vendor):
@@ -100,7 +99,6 @@ class Adjustment(Vendor):
 
 class Payer(Vendor):
     customer_id: str
-    contract_id: str | None = None
 
 
 class Constituent(Vendor):
@@ -184,5 +182,4 @@ class Contract(Vendor):
     id: str
     name: str | None = None
     custom_fields: dict[str, str] = {}
-    net_payment_terms_days: Number | None = None
     hierarchy_configuration: Hierarchy | None = None
