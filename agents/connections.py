@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -25,8 +25,8 @@ SECOND_TRY_SECONDS = 30.0
 FINISH_SECONDS = 10.0
 """How long a refresh may still take when the partition of who asked for it goes to another worker."""
 
-REJECTED_AGE_SECONDS = 60.0
-"""An access token younger than that is not replaced for a 401: it is not what the 401 is about."""
+REJECTION_PAUSE_SECONDS = 60.0
+"""Between two refreshes for a 401 of one company: when the new token is refused too, it is not about tokens."""
 
 HARD_EXPIRY_WARNING_DAYS = 30.0
 TICK = timedelta(microseconds=1)
@@ -40,6 +40,13 @@ class Cipher(Protocol):
     def encrypt(self, token: str) -> str: ...
 
     def decrypt(self, encrypted: str) -> str: ...
+
+
+class _Rejected(NamedTuple):
+    """An access token that QuickBooks did not accept, and when that was."""
+
+    token: str
+    at: datetime
 
 
 class Connections:
@@ -60,7 +67,7 @@ class Connections:
         second_try_seconds: float = SECOND_TRY_SECONDS,
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
         finish_seconds: float = FINISH_SECONDS,
-        rejected_age_seconds: float = REJECTED_AGE_SECONDS,
+        rejection_pause_seconds: float = REJECTION_PAUSE_SECONDS,
     ) -> None:
         self._table = table
         self._oauth = oauth
@@ -71,10 +78,11 @@ class Connections:
         self._second_try_seconds = second_try_seconds
         self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
         self._finish_seconds = finish_seconds
-        self._rejected_age = timedelta(seconds=rejected_age_seconds)
+        self._rejection_pause = timedelta(seconds=rejection_pause_seconds)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
-        self._rejected: dict[str, str] = {}
+        self._rejected: dict[str, _Rejected] = {}
+        self._accepted: dict[str, str] = {}
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
 
     async def access_token(self, realm: str) -> str:
@@ -91,11 +99,20 @@ class Connections:
         return self._access_token_of(connection)
 
     def reject(self, realm: str, token: str) -> None:
-        """QuickBooks did not accept `token`: whoever asks next gets another, unless this one is so young that it is not
-        to blame: fifty refusals are not fifty refreshes."""
-        connection = self._table.get(realm)
-        if connection is not None and self._now() - connection.changed_at >= self._rejected_age:
-            self._rejected[realm] = token
+        """QuickBooks did not accept `token`: whoever asks next gets another. Not when this one replaced a rejected one
+        just now, and was never accepted: fifty refusals are not fifty refreshes.
+        """
+        last = self._rejected.get(realm)
+        if (
+            last is None
+            or self._accepted.get(realm) == token
+            or (token != last.token and self._now() - last.at >= self._rejection_pause)
+        ):
+            self._rejected[realm] = _Rejected(token, self._now())
+
+    def accept(self, realm: str, token: str) -> None:
+        """QuickBooks accepted `token`."""
+        self._accepted[realm] = token
 
     def _connection(self, realm: str) -> ConnectionChanged:
         connection = self._table.get(realm)
@@ -111,8 +128,12 @@ class Connections:
             connection.access_token is not None
             and expires_at is not None
             and self._now() + self._refresh_before < expires_at
-            and self._access_token_of(connection) != self._rejected.get(connection.realm)
+            and not self._is_rejected(connection)
         )
+
+    def _is_rejected(self, connection: ConnectionChanged) -> bool:
+        rejected = self._rejected.get(connection.realm)
+        return rejected is not None and rejected.token == self._access_token_of(connection)
 
     def _access_token_of(self, connection: ConnectionChanged) -> str:
         assert connection.access_token is not None

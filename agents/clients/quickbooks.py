@@ -28,6 +28,7 @@ Leaving = Callable[[], Awaitable[None]]
 class AccessTokens(Protocol):
     async def access_token(self, realm: str) -> str: ...
     def reject(self, realm: str, token: str) -> None: ...
+    def accept(self, realm: str, token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class QuickBooksClient:
                 query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
                 answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
         try:
-            return Reply(read(answer), answer.headers.get("intuit_tid"))
+            reply = Reply(read(answer), answer.headers.get("intuit_tid"))
         except (Wait, TokenRefused) as failure:
             if isinstance(failure, TokenRefused):
                 self._tokens.reject(realm, token)
@@ -120,6 +121,8 @@ class QuickBooksClient:
                 # A page, not QuickBooks: something in between may say this also after the write was carried out.
                 raise OutcomeUnknown(str(failure), failure.facts) from failure
             raise
+        self._tokens.accept(realm, token)
+        return reply
 
     async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
         try:

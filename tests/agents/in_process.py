@@ -178,6 +178,9 @@ class Tokens:
             raise NotConnected(realm)
         return self.token
 
+    def accept(self, realm: str, token: str) -> None:
+        pass
+
     def reject(self, realm: str, token: str) -> None:
         self.refreshed += 1
         self.token = self.new_token()

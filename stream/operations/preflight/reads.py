@@ -45,6 +45,9 @@ class StandingToken:
     async def access_token(self, realm: str) -> str:
         return self._token
 
+    def accept(self, realm: str, token: str) -> None:
+        pass
+
     def reject(self, realm: str, token: str) -> None:
         raise TokenRefused(
             f"QuickBooks does not accept the access token of company {realm}: it ran out, was taken back, or is for "

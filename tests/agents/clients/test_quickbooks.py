@@ -42,6 +42,9 @@ class Rotating:
     async def access_token(self, realm: str) -> str:
         return "new" if self.rejected else "old"
 
+    def accept(self, realm: str, token: str) -> None:
+        pass
+
     def reject(self, realm: str, token: str) -> None:
         self.rejected.append(token)
 
