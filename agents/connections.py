@@ -7,8 +7,9 @@ the new one means that a person must connect the company again, so it is recorde
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -42,10 +43,11 @@ class Cipher(Protocol):
     def decrypt(self, encrypted: str) -> str: ...
 
 
-class _Rejected(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Rejected:
     """An access token that QuickBooks did not accept, and when that was."""
 
-    token: str
+    token: str = field(repr=False)
     at: datetime
 
 
@@ -82,7 +84,6 @@ class Connections:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
         self._rejected: dict[str, _Rejected] = {}
-        self._accepted: dict[str, str] = {}
         self._unrecorded: dict[str, tuple[ConnectionChanged, ConnectionChanged]] = {}
 
     async def access_token(self, realm: str) -> str:
@@ -100,19 +101,21 @@ class Connections:
 
     def reject(self, realm: str, token: str) -> None:
         """QuickBooks did not accept `token`: whoever asks next gets another. Not when this one replaced a rejected one
-        just now, and was never accepted: fifty refusals are not fifty refreshes.
+        just now, and none was accepted since: fifty refusals are not fifty refreshes.
         """
         last = self._rejected.get(realm)
-        if (
-            last is None
-            or self._accepted.get(realm) == token
-            or (token != last.token and self._now() - last.at >= self._rejection_pause)
-        ):
+        if last is None or (token != last.token and self._is_over(self._rejection_pause, since=last.at)):
             self._rejected[realm] = _Rejected(token, self._now())
 
     def accept(self, realm: str, token: str) -> None:
-        """QuickBooks accepted `token`."""
-        self._accepted[realm] = token
+        """QuickBooks accepted `token`: it tells tokens apart."""
+        rejected = self._rejected.get(realm)
+        if rejected is not None and rejected.token != token:
+            del self._rejected[realm]
+
+    def _is_over(self, pause: timedelta, *, since: datetime) -> bool:
+        """Also when the clock was set back meanwhile."""
+        return not timedelta(0) <= self._now() - since < pause
 
     def _connection(self, realm: str) -> ConnectionChanged:
         connection = self._table.get(realm)

@@ -145,6 +145,19 @@ async def test_fifty_refusals_of_new_tokens_are_not_fifty_refreshes(world):
     assert await world.connections.access_token(REALM) == "access-2"
 
 
+async def test_a_clock_that_was_set_back_does_not_keep_a_refused_token(world):
+    token = await world.after(hours=0).connections.access_token(REALM)
+    world.connections.reject(REALM, token)
+    token = await world.connections.access_token(REALM)
+    world.after(hours=-2).connections.reject(REALM, token)
+    assert await world.connections.access_token(REALM) == "access-2"
+
+
+async def test_a_rejected_token_is_in_no_repr(world):
+    world.connections.reject(REALM, "access-0")
+    assert "access-0" not in repr(vars(world.connections)["_rejected"])
+
+
 async def test_a_token_that_was_good_is_replaced_at_once(world):
     """Whoever takes tokens back may do so twice within a minute."""
     for number in range(3):

@@ -10,8 +10,8 @@ from itertools import count
 from random import Random
 from typing import Any
 
-STEPS_MAX = 2_000_000
-"""Callbacks of one run; the longest of the first thousands of seeds takes some ten thousand."""
+CALLBACKS_MAX = 2_000_000
+"""In one run; the longest of the first 150 seeds takes 12,442."""
 
 
 class Stuck(Exception):
@@ -75,8 +75,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle._cancelled:
                 handle._run()
                 self.steps += 1
-                if self.steps == STEPS_MAX:
-                    raise Spinning(f"{STEPS_MAX} callbacks, at {self._virtual_now:.3f} s")
+                if self.steps == CALLBACKS_MAX:
+                    raise Spinning(f"{CALLBACKS_MAX} callbacks, at {self._virtual_now:.3f} s")
                 while self._at_step and self._at_step[0][0] <= self.steps:
                     heapq.heappop(self._at_step)[2]()
 

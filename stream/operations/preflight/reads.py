@@ -41,18 +41,22 @@ class StandingToken:
 
     def __init__(self, token: str) -> None:
         self._token = token
+        self._is_rejected = False
 
     async def access_token(self, realm: str) -> str:
+        """Raises TokenRefused when it was rejected."""
+        if self._is_rejected:
+            raise TokenRefused(
+                f"QuickBooks does not accept the access token of company {realm}: it ran out, was taken back, or is "
+                "for another company. preflight never refreshes one; a running worker does"
+            )
         return self._token
+
+    def reject(self, realm: str, token: str) -> None:
+        self._is_rejected = True
 
     def accept(self, realm: str, token: str) -> None:
         pass
-
-    def reject(self, realm: str, token: str) -> None:
-        raise TokenRefused(
-            f"QuickBooks does not accept the access token of company {realm}: it ran out, was taken back, or is for "
-            "another company. preflight never refreshes one; a running worker does"
-        )
 
 
 async def recorded_token(settings: Settings, realm: str) -> str:

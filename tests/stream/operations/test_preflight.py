@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 from cryptography.fernet import Fernet
 
+from agents.clients.failures import TokenRefused
 from agents.clients.oauth import Tokens
-from agents.clients.transport import AiohttpTransport
+from agents.clients.transport import AiohttpTransport, Answer
 from agents.connections import connected
 from models.ledger import CustomerMapping, ItemMapping
 from models.metronome import CUSTOM_FIELDS
@@ -78,6 +79,20 @@ async def findings_of(
 
 def of_level(findings: list[Finding], level: str) -> list[str]:
     return [each.what for each in findings if each.level == level]
+
+
+async def test_a_token_that_is_refused_is_shown_to_quickbooks_once() -> None:
+    """preflight has no other, and repeats nothing with the same one."""
+    sent: list[str] = []
+
+    async def refusing(method: str, url: str, **_: Any) -> Answer:
+        sent.append(url)
+        return Answer(401, {}, b'{"fault":{"error":[{"message":"AuthenticationFailed","detail":"","code":"3200"}]}}')
+
+    client = quickbooks_client(Settings(), refusing, StandingToken("of-yesterday"))
+    with pytest.raises(TokenRefused, match="preflight never refreshes one"):
+        await client.query(REALM, "SELECT * FROM CompanyInfo")
+    assert len(sent) == 1
 
 
 # QuickBooks
