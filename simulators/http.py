@@ -18,6 +18,8 @@ BODY_MAX_BYTES = 4 * 1024 * 1024
 """Of a request to a vendor's path, after decompression."""
 CONTROL_BODY_MAX_BYTES = 64 * 1024 * 1024
 """Of a request to a control: a snapshot comes back through one."""
+BODY_SECONDS_MAX = 10.0
+"""So long a body may take: aiohttp waits for ever for one that is not the deflate stream that its headers promise."""
 SHUTDOWN_TIMEOUT_SECONDS = 1.0
 
 Json = dict[str, Any]
@@ -103,11 +105,12 @@ class Shell:
 
     async def _handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
         try:
-            request = await _read(incoming)
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                request = await _read(incoming)
         except web.HTTPRequestEntityTooLarge as too_large:
             return web.Response(status=413, text=too_large.text)
-        except web.RequestPayloadError:
-            return web.Response(status=400, text="The body is not what its Content-Encoding says.")
+        except (web.RequestPayloadError, TimeoutError):
+            return web.Response(status=400, text="The body is not what its Content-Encoding says, or did not come.")
         is_control = self._controls.owns(request.path)
         answer = await self._controls.answer(request) if is_control else self._core(request)
         if answer.delay_seconds:

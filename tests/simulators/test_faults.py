@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import io
@@ -9,6 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -270,3 +272,21 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
     headers = {"Content-Encoding": "gzip"}
     async with http.post(company(sandbox) + "/invoice", data=b"not gzip", headers=headers) as response:
         assert response.status == 400
+
+
+async def test_a_body_that_never_becomes_what_its_encoding_says_is_refused(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after its headers: aiohttp forgets then to tell whoever reads it that it is no deflate stream."""
+    monkeypatch.setattr("simulators.http.BODY_SECONDS_MAX", 0.5)
+    parts = urlsplit(company(sandbox))
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    head = f"POST {parts.path}/invoice HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate\r\nContent-Length: 1\r\n\r\n"
+    writer.write(head.encode())
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.write(b"x")
+    async with asyncio.timeout(BOUND_SECONDS):
+        assert (await reader.readline()).split()[1] == b"400"
+    writer.close()
+    await writer.wait_closed()
