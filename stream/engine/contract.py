@@ -128,6 +128,14 @@ RELIANCES = (
         ((Consumer, "_is_changelog_tp"),),
         "changelogs are sought by the recovery, and by nobody else",
     ),
+    # Nothing ends without need (faust_patches.py).
+    Reliance(
+        AIOKafkaConsumerThread,
+        "verify_event_path",
+        ("self", "now", "tp"),
+        ((Consumer, "verify_event_path"),),
+        "a partition without a position does not end the worker",
+    ),
     # None is written twice (faust_patches.py).
     Reliance(
         Producer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import faust
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from faust.types import TP
 from yarl import URL
 
 from simulators.kafka.embedded import PARTITIONS_PER_TOPIC
@@ -112,6 +114,13 @@ async def test_what_the_patches_override_is_what_faust_runs(embedded_bootstrap: 
         # Promptly: what the fetcher asks for.
         fetcher = work.app.consumer._thread._consumer._fetcher
         assert (fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes) == (WAIT_MILLISECONDS, FETCH_BYTES_MIN)
+
+        # Without a false alarm: a partition whose position is being asked for.
+        [place, *_] = work.app.consumer.assignment() & {TP(work.topic, each) for each in range(PARTITIONS_PER_TOPIC)}
+        state = fetcher._subscriptions.subscription.assignment.state_value(TopicPartition(*place))
+        position, state._position = state._position, None
+        work.app.consumer.verify_event_path(time.monotonic(), place)
+        state._position = position
 
         # Once: an idempotent producer numbers its records.
         assert work.app.producer._producer._txn_manager is not None
