@@ -1,8 +1,9 @@
 """The webhook endpoint: what Metronome signed goes to the log as it came, and 2xx means that the broker has it.
 
-`POST /webhooks/metronome` answers 200 (recorded), 401 (not signed, or stale), 413 (too large), or 503 (not now, so
-that Metronome sends it again). Nothing is judged here beyond the signature: unknown events, broken JSON and an empty
-body are recorded too, and dealt with downstream. Answers and logs hold nothing of the body or of a secret.
+`POST /webhooks/metronome` answers 200 (recorded), 400 (the body is not encoded as it says), 401 (not signed, or stale),
+413 (too large), or 503 (not now, so that Metronome sends it again). Nothing is judged here beyond the signature:
+unknown events, broken JSON and an empty body are recorded too, and dealt with downstream. Nothing is read of what has
+no signature. Answers and logs hold nothing of the body or of a secret.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from models.money import parse_json
 from stream.kafka.producer import BrokerAway, Headers, RecordTooLarge
 from stream.settings import Settings
 
-from .signature import NotSigned, verify
+from .signature import NotSigned, require_signature, verify
 
 log = structlog.get_logger()
 
@@ -58,10 +59,15 @@ class _Endpoint:
             log.error("webhook_refused", reason="metronome.webhook_secrets is not set, so the endpoint is off")
             return _not_now("this endpoint is off: no webhook secret is configured")
         try:
+            require_signature(request.headers)
             async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
                 body = await request.read()
+        except NotSigned as error:
+            return _refused_unread(request, 401, str(error))
         except TimeoutError:
             return _refused(408, "the body took too long")
+        except web.RequestPayloadError:
+            return _refused_unread(request, 400, "the body is not encoded as its headers say")
         now = self._clock()
         try:
             date = verify(self._secrets, request.headers, body, now=now, window_seconds=self._receiver.window_seconds)
@@ -114,6 +120,14 @@ def _not_now(reason: str) -> web.Response:
 def _refused(status: int, reason: str) -> web.Response:
     log.warning("webhook_refused", reason=reason, status=status)
     return web.json_response({"error": reason}, status=status)
+
+
+def _refused_unread(request: web.Request, status: int, reason: str) -> web.Response:
+    """Refused, with the rest of the body left alone: aiohttp would read it, and fail where it is not as it says."""
+    request.content.feed_eof()
+    response = _refused(status, reason)
+    response.force_close()
+    return response
 
 
 @web.middleware

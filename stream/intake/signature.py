@@ -21,6 +21,18 @@ def sign(secret: str, date: str, body: bytes) -> str:
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
+def require_signature(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The signature and the date that it signs, as they stand in the headers. Raises `NotSigned`: "missing signature"
+    or "missing date"."""
+    signature = headers.get(SIGNATURE_HEADER)
+    if not signature:
+        raise NotSigned("missing signature")
+    date = headers.get(DATE_HEADER) or headers.get(OLD_DATE_HEADER)
+    if not date:
+        raise NotSigned("missing date")
+    return signature, date
+
+
 def verify(
     secrets: Sequence[str], headers: Mapping[str, str], body: bytes, *, now: float, window_seconds: float
 ) -> str:
@@ -29,12 +41,7 @@ def verify(
     `headers` ignore case; `now` is in epoch seconds. Raises `NotSigned`: "missing signature", "missing date",
     "wrong signature", "unreadable date" or "stale date".
     """
-    signature = headers.get(SIGNATURE_HEADER)
-    if not signature:
-        raise NotSigned("missing signature")
-    date = headers.get(DATE_HEADER) or headers.get(OLD_DATE_HEADER)
-    if not date:
-        raise NotSigned("missing date")
+    signature, date = require_signature(headers)
     given = signature.encode("utf-8", "surrogateescape")
     # Every secret is tried, so that the time taken does not tell which one fits.
     matches = [hmac.compare_digest(given, sign(secret, date, body).encode()) for secret in secrets]

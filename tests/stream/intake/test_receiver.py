@@ -1,6 +1,7 @@
 """The webhook endpoint: what was signed is on the log when the answer is 200, and nothing else is."""
 
 import asyncio
+import gzip
 import io
 import json
 import signal
@@ -15,7 +16,7 @@ import pytest
 import structlog
 from aiohttp.test_utils import TestClient, TestServer
 
-from stream.intake.receiver import PATH, create_receiver, invoice_key
+from stream.intake.receiver import BODY_TIMEOUT_SECONDS, PATH, create_receiver, invoice_key
 from stream.intake.signature import sign
 from stream.kafka.admin import BrokerUnreachable, create_by_asking
 from stream.kafka.log import EventLog
@@ -127,6 +128,38 @@ async def test_what_was_not_signed_now_is_refused_and_not_kept(open_client, log,
     status, answer, _ = await post(await open_client(), EVENT, headers)
     assert (status, answer) == (401, {"error": reason})
     assert log.records == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("body", [EVENT, b"\x1f\x8b\x08\x00", gzip.compress(EVENT)[:-9]])
+async def test_a_body_that_is_not_encoded_as_it_says_is_a_400_without_a_trace(open_client, log, caplog, encoding, body):
+    with structlog.testing.capture_logs() as logs:
+        client = await open_client()
+        status, answer, _ = await post(client, body, {**signed(body), "Content-Encoding": encoding})
+        assert (status, answer["error"]) in [
+            (400, "the body is not encoded as its headers say"),
+            (401, "wrong signature"),  # a body that ends early may be nothing at all to the decoder
+        ]
+        if body == EVENT:
+            assert status == 400
+        assert (await post(client))[0] == 200
+    assert len(log.records) == 1
+    assert "Traceback" not in str(logs) + caplog.text
+
+
+async def test_nothing_is_read_of_what_has_no_signature(open_client, log, caplog):
+    """A body that never comes to its end is answered all the same."""
+    client = await open_client()
+    reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+    try:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1000\r\n\r\nplain"
+        writer.write(head.encode())
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS / 2):
+            assert b" 401 " in await reader.readline()
+    finally:
+        writer.close()
+    assert log.records == []
+    assert "Traceback" not in caplog.text
 
 
 async def test_either_secret_is_good_while_one_is_rotated(open_client):
