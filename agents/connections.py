@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from agents.clients.failures import NotConnected, ReconnectNeeded
+from agents.clients.failures import CannotDecrypt, NotConnected, ReconnectNeeded, TokensUnreadable
 from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
@@ -40,7 +40,8 @@ class OAuth(Protocol):
 class Cipher(Protocol):
     def encrypt(self, token: str) -> str: ...
 
-    def decrypt(self, encrypted: str) -> str: ...
+    def decrypt(self, encrypted: str) -> str:
+        """Raises CannotDecrypt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Connections:
     async def access_token(self, realm: str) -> str:
         """A token with at least `refresh_before_seconds` to live, refreshed when that is over or it was rejected.
 
-        Raises NotConnected, ReconnectNeeded, TokenServerTrouble, and whatever `record` raises.
+        Raises NotConnected, TokensUnreadable, ReconnectNeeded, TokenServerTrouble, and whatever `record` raises.
         """
         connection = self._connection(realm)
         if not self._is_fresh(connection):
@@ -142,9 +143,15 @@ class Connections:
         assert connection.access_token is not None
         encrypted, token = self._decrypted.get(connection.realm, ("", ""))
         if encrypted != connection.access_token:
-            token = self._cipher.decrypt(connection.access_token)
+            token = self._opened(connection.realm, connection.access_token)
             self._decrypted[connection.realm] = (connection.access_token, token)
         return token
+
+    def _opened(self, realm: str, encrypted: str) -> str:
+        try:
+            return self._cipher.decrypt(encrypted)
+        except CannotDecrypt:
+            raise TokensUnreadable(realm) from None
 
     async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
         """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""
@@ -165,7 +172,7 @@ class Connections:
     async def _answer(self, old: ConnectionChanged) -> ConnectionChanged:
         """New tokens, or after two refusals the need of a person."""
         assert old.refresh_token is not None
-        refresh_token = self._cipher.decrypt(old.refresh_token)
+        refresh_token = self._opened(old.realm, old.refresh_token)
         # The first refusal may be an outage at Intuit, or newer tokens may be about to reach the table.
         for pause_seconds in (self._second_try_seconds, 0):
             try:

@@ -10,11 +10,20 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,6 +41,40 @@ CONFIG_FILE = "metronome-qbo.toml"
 
 BROKER = r"(?:[^\s:,/\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 PORT_MAX = 65535
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+NOT_IN_TOKENS = re.compile(r"""[^\x21-\x7e]|["'\\]""")
+
+
+def _stripped(secret: object) -> object:
+    """White space around a secret comes from the file or the variable that it was read from."""
+    if isinstance(secret, SecretStr):
+        secret = secret.get_secret_value()
+    return secret.strip() if isinstance(secret, str) else secret
+
+
+def _sendable(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("is empty")
+    if CONTROL.search(secret.get_secret_value()):
+        raise ValueError("holds a line break or another control character within")
+    return secret
+
+
+def _fit_for_a_header(token: SecretStr) -> SecretStr:
+    if NOT_IN_TOKENS.search(token.get_secret_value()):
+        raise ValueError("holds a blank, a quotation mark, a backslash or a letter beyond ASCII, which no token has")
+    return token
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_sendable)]
+Token = Annotated[Secret, AfterValidator(_fit_for_a_header)]
+"""A secret that travels in a header as it is."""
+
+Stripped = Annotated[str, BeforeValidator(_stripped)]
+RealmId = Annotated[Stripped, Field(pattern="^[0-9]+$")]
+"""Of a QuickBooks company, whose ids are digits."""
 
 
 class Section(BaseModel):
@@ -72,8 +115,8 @@ class Kafka(Section):
 
 class Metronome(Section):
     url: str = Field("https://api.metronome.com", description="base URL of the API")
-    token: SecretStr | None = Field(None, description="API token")
-    webhook_secrets: tuple[SecretStr, ...] = Field((), description="webhook secrets; several while one is rotated")
+    token: Token | None = Field(None, description="API token")
+    webhook_secrets: tuple[Secret, ...] = Field((), description="webhook secrets; several while one is rotated")
     timeout_seconds: int = Field(30, ge=1, description="longest wait for one answer")
     retry_seconds: int = Field(
         21_600, ge=1, description="how long one event waits for Metronome to recover before it becomes a dead letter"
@@ -89,8 +132,8 @@ class QuickBooks(Section):
     url: str = Field("https://quickbooks.api.intuit.com", description="base URL of the API")
     authorize_url: str = Field("https://appcenter.intuit.com/connect/oauth2", description="OAuth authorize page")
     token_url: str = Field("https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer", description="OAuth tokens")
-    client_id: str | None = Field(None, description="OAuth client id of the Intuit app")
-    client_secret: SecretStr | None = Field(None, description="OAuth client secret of the Intuit app")
+    client_id: Stripped | None = Field(None, description="OAuth client id of the Intuit app")
+    client_secret: Secret | None = Field(None, description="OAuth client secret of the Intuit app")
     redirect_uri: str = Field(
         "http://localhost:8585/callback", description="where Intuit sends the browser back; as registered with the app"
     )
@@ -135,8 +178,8 @@ class Routing(Section):
     """Which company an invoice belongs to: the first of these rules that says something."""
 
     customer_field: str = Field("qbo_realm_id", description="custom field of the Metronome customer with a realm id")
-    by_currency: dict[str, str] = Field({}, description="realm id for each currency code")
-    default_realm: str | None = Field(None, description="realm id for everything else")
+    by_currency: dict[str, RealmId] = Field({}, description="realm id for each currency code")
+    default_realm: RealmId | None = Field(None, description="realm id for everything else")
 
 
 class Watch(Section):
@@ -207,7 +250,7 @@ class Settings(BaseSettings):
         "sandbox", description="production refuses the embedded broker and the simulators"
     )
     app_id: str = Field("metronome-qbo", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group and changelog name")
-    encryption_keys: tuple[SecretStr, ...] = Field(
+    encryption_keys: tuple[Secret, ...] = Field(
         (), description="Fernet keys for stored tokens; the first encrypts, all decrypt (`metronome-qbo key` makes one)"
     )
     kafka: Kafka = Kafka()

@@ -8,6 +8,7 @@ from cachetools import TTLCache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
+from agents.clients.failures import CannotDecrypt
 from agents.clients.metronome import MetronomeClient
 from agents.clients.oauth import IntuitOAuth
 from agents.clients.quickbooks import AccessTokens, QuickBooksClient
@@ -15,7 +16,6 @@ from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
 from agents.clients.transport import Transport
 from agents.enrich import Enricher, Routes
-from stream import OperatorError
 
 from .settings import Settings
 
@@ -80,13 +80,6 @@ def oauth_client(settings: Settings, transport: Transport) -> IntuitOAuth:
         quickbooks.client_secret.get_secret_value(),
         TOKEN_TIMEOUT_SECONDS,
     )
-
-
-class CannotDecrypt(OperatorError):
-    """A stored token was encrypted with a key that is not in encryption_keys: add the old key to the end of it."""
-
-    def __init__(self) -> None:
-        super().__init__(str(type(self).__doc__))
 
 
 class TokenCipher:

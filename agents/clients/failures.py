@@ -93,6 +93,13 @@ class NotConnected(CompanyUnavailable):
         self.realm = realm
 
 
+class CannotDecrypt(Failure):
+    """A stored token was encrypted with a key that is not in encryption_keys: add the old key to the end of it."""
+
+    def __init__(self) -> None:
+        super().__init__(str(type(self).__doc__))
+
+
 class ReconnectNeeded(CompanyUnavailable):
     """Intuit no longer accepts the company's refresh token."""
 
@@ -100,5 +107,17 @@ class ReconnectNeeded(CompanyUnavailable):
         super().__init__(
             f"company {realm} must be connected again, Intuit no longer accepts its refresh token: "
             f"metronome-qbo connect --realm {realm}"
+        )
+        self.realm = realm
+
+
+class TokensUnreadable(NotConnected):
+    """No key of ours opens the company's stored tokens."""
+
+    def __init__(self, realm: str) -> None:
+        CompanyUnavailable.__init__(
+            self,
+            f"the stored tokens of company {realm} were encrypted with a key that is not in encryption_keys: add the "
+            f"old key to the end of it, or connect the company again: metronome-qbo connect --realm {realm}",
         )
         self.realm = realm

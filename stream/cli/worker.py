@@ -25,6 +25,7 @@ def worker(config: Config = None) -> None:
       metronome-qbo worker --config /etc/metronome-qbo.toml
     """
     from stream.engine.worker import run_worker  # with all of Faust, which `worker --help` need not wait for
+    from stream.operations.connection_log import check_encryption_keys
 
     settings = load_settings(config, *REQUIRED)
-    asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True)))
+    asyncio.run(run_worker(settings, lambda line: out.print(line, soft_wrap=True), check_encryption_keys))

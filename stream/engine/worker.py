@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -32,14 +32,18 @@ class WorkerCrashed(OperatorError):
     """The worker stopped because of a fault that it must not pass over; start it again when that is corrected."""
 
 
-async def run_worker(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Runs until SIGTERM or SIGINT. `ready` gets one line when the tables are recovered.
+async def run_worker(
+    settings: Settings, ready: Callable[[str], None], check: Callable[[Settings], Awaitable[None]]
+) -> None:
+    """Runs until SIGTERM or SIGINT. `check` is done once the topics are there; `ready` gets one line when the tables
+    are recovered.
 
-    Raises WorkerCrashed, CannotListen, and as `prepare_topics`.
+    Raises WorkerCrashed, CannotListen, and as `prepare_topics` and `check`.
     """
     stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds, 0))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
     await prepare_topics(settings)
+    await check(settings)
     connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
         transport = AiohttpTransport(session)

@@ -1,15 +1,45 @@
-"""The connections topic as a command uses it."""
+"""The connections topic as a command uses it, and the check of the keys that are to open it."""
 
 import asyncio
 from contextlib import aclosing
 
+import structlog
+
+from agents.clients.failures import CannotDecrypt, TokensUnreadable
 from agents.connections import newest
 from models.events import ConnectionChanged
 from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.log import EventLog
 from stream.kafka.producer import publishing
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError
 from stream.topics import topic_names
+from stream.wiring import TokenCipher
+
+log = structlog.get_logger()
+
+
+async def check_encryption_keys(settings: Settings) -> None:
+    """Raises SettingsError when `encryption_keys` open the tokens of no company, and logs the companies of which they
+    do not: those wait. Raises as `ConnectionLog.every`."""
+    connections = await ConnectionLog(settings).every()
+    cipher = TokenCipher(settings.encryption_keys)
+    stored = {realm: each.refresh_token for realm, each in connections.items() if each.state == "connected"}
+    closed = [realm for realm, token in sorted(stored.items()) if token is not None and not _opens(cipher, token)]
+    if closed and len(closed) == len(stored):
+        raise SettingsError(
+            f"encryption_keys: the stored tokens of {', '.join(closed)} were encrypted with another key; add that key "
+            "to the end of encryption_keys, or connect each company again: metronome-qbo connect --realm …"
+        )
+    for realm in closed:
+        log.error("tokens_unreadable", realm=realm, remedy=str(TokensUnreadable(realm)))
+
+
+def _opens(cipher: TokenCipher, token: str) -> bool:
+    try:
+        cipher.decrypt(token)
+    except CannotDecrypt:
+        return False
+    return True
 
 
 class ConnectionLog:

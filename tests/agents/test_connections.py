@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from agents.clients.failures import CompanyUnavailable, NotConnected, ReconnectNeeded
+from agents.clients.failures import CannotDecrypt, CompanyUnavailable, NotConnected, ReconnectNeeded
 from agents.clients.oauth import InvalidGrant, Tokens, TokenServerTrouble
 from agents.connections import Connections, connected, connections_agent, newest
 from models.commands import ResumeParked
@@ -348,3 +348,23 @@ async def test_tokens_from_a_person_let_go_on_what_waited_for_the_connection():
     assert await connections_agent(fact(3), table=table) == []
     assert await connections_agent(fact(4).replace(state="reconnect needed"), table=table) == []
     assert await connections_agent(fact(5), table=table) == [ResumeParked(realm=REALM, waits_for="connection")]
+
+
+# Keys that do not fit
+
+
+class Closed(Reversing):
+    """Whose key is another one."""
+
+    def decrypt(self, encrypted):
+        raise CannotDecrypt
+
+
+@pytest.mark.parametrize("minutes", [10, 70], ids=["fresh", "to be refreshed"])
+async def test_tokens_that_no_key_opens_have_the_company_wait_and_name_the_setting(world, minutes):
+    world.connections._cipher = Closed()
+    with pytest.raises(CompanyUnavailable, match=f"company {REALM}.*encryption_keys"):
+        await world.after(minutes=minutes).connections.access_token(REALM)
+    assert world.server.asked == []
+    world.connections._cipher = Reversing()
+    assert await world.connections.access_token(REALM)

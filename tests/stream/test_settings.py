@@ -1,5 +1,6 @@
 """Bad settings: the error names the key, its problem and an example. Good ones: file first, environment over it."""
 
+import json
 import os
 
 import pytest
@@ -175,3 +176,50 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, broken):
         file.write_text(broken)
     with pytest.raises(SettingsError, match=str(file)):
         load(file)
+
+
+# Secrets and realm ids as they come from files and variables
+
+
+@pytest.mark.parametrize("around", ["\n", " ", "\r\n", "\t"])
+def test_white_space_around_secrets_and_realm_ids_is_stripped(monkeypatch, around):
+    key = Fernet.generate_key().decode()
+    monkeypatch.setenv("METRONOME_QBO_METRONOME__TOKEN", f"{around}token{around}")
+    monkeypatch.setenv("METRONOME_QBO_METRONOME__WEBHOOK_SECRETS", json.dumps([f"secret{around}"]))
+    monkeypatch.setenv("METRONOME_QBO_QUICKBOOKS__CLIENT_ID", f"client{around}")
+    monkeypatch.setenv("METRONOME_QBO_QUICKBOOKS__CLIENT_SECRET", f"hush{around}")
+    monkeypatch.setenv("METRONOME_QBO_ENCRYPTION_KEYS", json.dumps([f"{around}{key}{around}"]))
+    monkeypatch.setenv("METRONOME_QBO_ROUTING__DEFAULT_REALM", f"{around}93414{around}")
+    monkeypatch.setenv("METRONOME_QBO_ROUTING__BY_CURRENCY", json.dumps({"EUR": f"2{around}"}))
+    settings = load()
+    secrets = (settings.metronome.token, *settings.metronome.webhook_secrets, settings.quickbooks.client_secret)
+    assert [each.get_secret_value() for each in secrets] == ["token", "secret", "hush"]
+    assert [each.get_secret_value() for each in settings.encryption_keys] == [key]
+    assert (settings.quickbooks.client_id, settings.routing.default_realm) == ("client", "93414")
+    assert settings.routing.by_currency == {"EUR": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key", "problem"),
+    [
+        ("METRONOME__TOKEN", "to\nken", "metronome.token", "a line break or another control character"),
+        ("METRONOME__TOKEN", "token\\n", "metronome.token", "a backslash"),
+        ("METRONOME__TOKEN", '"quoted"', "metronome.token", "a quotation mark"),
+        ("METRONOME__TOKEN", "to ken", "metronome.token", "a blank"),
+        ("METRONOME__TOKEN", "tök", "metronome.token", "beyond ASCII"),
+        ("METRONOME__TOKEN", " ", "metronome.token", "is empty"),
+        ("METRONOME__WEBHOOK_SECRETS", '["a\\u0000b"]', "metronome.webhook_secrets", "control character"),
+        ("METRONOME__WEBHOOK_SECRETS", '["good", ""]', "metronome.webhook_secrets.1", "is empty"),
+        ("QUICKBOOKS__CLIENT_SECRET", "a\x7fb", "quickbooks.client_secret", "control character"),
+        ("ROUTING__DEFAULT_REALM", "Acme", "routing.default_realm", "pattern"),
+        ("ROUTING__BY_CURRENCY", '{"EUR": "x"}', "routing.by_currency.EUR", "pattern"),
+    ],
+)
+def test_a_secret_or_realm_id_that_cannot_be_one_is_named_and_not_shown(monkeypatch, name, value, key, problem):
+    monkeypatch.setenv(f"METRONOME_QBO_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    message = str(caught.value)
+    assert message.startswith(key)
+    assert problem in message
+    assert not value.strip() or value.strip('[]{}"') not in message

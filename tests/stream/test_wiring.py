@@ -5,8 +5,9 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from agents.clients.failures import CannotDecrypt
 from stream.cli import cli
-from stream.wiring import CannotDecrypt, TokenCipher
+from stream.wiring import TokenCipher
 
 
 def new_key() -> SecretStr:

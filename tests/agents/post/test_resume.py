@@ -1,5 +1,6 @@
 """What waits resumes when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
 
+from agents.clients.failures import TokensUnreadable
 from models.commands import (
     Command,
     DeclineInvoice,
@@ -219,4 +220,20 @@ async def test_a_regenerated_invoice_goes_on_when_the_one_that_it_replaces_is_vo
     waiting = await world.run(a_post(invoice_id=INVOICES[1], replaces=INVOICES[0]))
     assert (waiting.result, waiting.waits_for) == ("parked", f"invoice/{INVOICES[0]}")
     await world.run(a_void(INVOICES[0]))
+    assert [each.result for each in await resume(world)] == ["posted"]
+
+
+async def test_a_company_whose_tokens_no_key_opens_waits_until_the_keys_are_right() -> None:
+    world = World()
+
+    async def closed(realm: str) -> str:
+        raise TokensUnreadable(realm)
+
+    opened, world.tokens.access_token = world.tokens.access_token, closed  # type: ignore[method-assign]
+    outcome = await world.run(a_post())
+    assert (outcome.result, outcome.waits_for) == ("parked", "connection")
+    assert "encryption_keys" in (outcome.reason or "")
+    world.tokens.access_token = opened  # type: ignore[method-assign]
+    await world.clock.sleep(400)
+    await world.run(ResumeParked(realm=REALM))
     assert [each.result for each in await resume(world)] == ["posted"]

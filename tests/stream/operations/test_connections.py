@@ -16,19 +16,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from agents.clients.failures import CannotDecrypt
 from agents.clients.oauth import IntuitOAuth, Tokens
 from agents.connections import Connections, connected, ends_soon
 from models.events import ConnectionChanged
 from simulators.kafka.embedded import embedded_broker
 from simulators.quickbooks.oauth import OAuthServer, OAuthSettings
-from stream.operations.connection_log import ConnectionLog
-from stream.settings import Settings
+from stream.operations.connection_log import ConnectionLog, check_encryption_keys
+from stream.settings import Settings, SettingsError
 from stream.topics import topic_names
 from stream.web.app import create_web
 from stream.web.index import Index
 from stream.web.masking import masked_json, pretty
 from stream.web.projection import Projection
-from stream.wiring import CannotDecrypt, TokenCipher
+from stream.wiring import TokenCipher
 from tests import BOUND_SECONDS, ROOT
 from tests.agents.in_process import Clock, InProcess
 from tests.stream.recorded import REALM, Recorder, recording, settings_of
@@ -235,3 +236,28 @@ async def test_the_overview_warns_too_and_the_table_shows_when(recorder: Recorde
     assert f"{hard.day} {hard:%b %Y}" in overview
     assert f"{hard.day} {hard:%b %Y}" in table
     assert "gAAAAAsecret" not in overview + table
+
+
+# At a worker's start
+
+
+async def test_keys_that_open_no_companys_tokens_are_named_at_the_start(tmp_path: Path) -> None:
+    key, old = new_key(), new_key()
+    with embedded_broker() as bootstrap:
+        settings = settings_of(bootstrap, tmp_path / "i.sqlite", encryption_keys=(key,))
+        async with recording(settings) as recorder:
+            await check_encryption_keys(settings)  # no company is connected yet
+            await recorder.connection(refresh_token=TokenCipher([old]).encrypt("token"))
+            with pytest.raises(SettingsError, match=f"encryption_keys: the stored tokens of {REALM}"):
+                await check_encryption_keys(settings)
+            await check_encryption_keys(settings.model_copy(update={"encryption_keys": (key, old)}))
+            other = ConnectionChanged(
+                realm="77",
+                state="connected",
+                changed_at=datetime.now(UTC),
+                refresh_token=TokenCipher([key]).encrypt("token"),
+            )
+            await recorder.send(recorder.names.connections, other.encode(), b"77")
+            with structlog.testing.capture_logs() as logs:
+                await check_encryption_keys(settings)  # the other company goes on
+    assert [(each["event"], each["realm"]) for each in logs] == [("tokens_unreadable", REALM)]
