@@ -4,6 +4,7 @@ Sources: docs/vendors/metronome.md §1.3 (units), docs/vendors/quickbooks.md §1
 """
 
 import json
+import re
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
@@ -30,14 +31,40 @@ class UnknownUnit(ValueError):
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal)
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(raw: bytes | str) -> Any:
-    """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError and nothing else."""
+    """Parse a vendor's JSON with every number that has a fraction as `Decimal`; raises ValueError and nothing else.
+
+    Half an emoji, which JSON can spell and no encoding can carry, is left out: every vendor's text comes in here.
+    """
+    text = raw if isinstance(raw, str) else raw.decode()
     try:
-        return _DECODER.decode(raw if isinstance(raw, str) else raw.decode())
+        parsed = _DECODER.decode(text)
+        return _without_surrogates(parsed) if _ESCAPED_SURROGATE.search(text) else parsed
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"unreadable: {type(error).__name__}") from None
+
+
+def _without_surrogates(parsed: Any) -> Any:
+    """Without recursion, which nests less deep than the decoder."""
+    whole = [parsed]
+    unseen: list[Any] = [whole]
+    while unseen:
+        container = unseen.pop()
+        items: list[tuple[Any, Any]]
+        if isinstance(container, dict):
+            items = [(_SURROGATE.sub("", key), value) for key, value in container.items()]
+            container.clear()
+        else:
+            items = list(enumerate(container))
+        for key, value in items:
+            container[key] = _SURROGATE.sub("", value) if isinstance(value, str) else value
+            if isinstance(value, dict | list):
+                unseen.append(value)
+    return whole[0]
 
 
 class Unit:

@@ -85,14 +85,20 @@ def plain_number(number: Decimal) -> str:
 
 
 # Line breaks and tabs become spaces; other control characters vanish, and so do halves of characters that a cut in
-# the middle of an emoji left behind, which no encoding can carry.
+# the middle of an emoji left behind, which no encoding can carry, and the codes that are no characters (U+FFFE and
+# its like), which XML cannot.
 _SPACES = (0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029)
+_NONCHARACTERS = (
+    *range(0xFDD0, 0xFDF0),
+    *(plane + last for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)),
+)
+_VANISHING = (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), *_NONCHARACTERS)
 
-_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000))) | dict.fromkeys(_SPACES, " ")
+_CONTROL = dict.fromkeys(_VANISHING) | dict.fromkeys(_SPACES, " ")
 
 
 def clean(text: str) -> str:
-    """`text` on one line, without control characters."""
+    """`text` on one line, without control characters and what is no character."""
     return text.strip() if text.isprintable() else text.translate(_CONTROL).strip()
 
 

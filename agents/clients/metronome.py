@@ -28,6 +28,7 @@ PAGES_MAX = 1000
 Json = dict[str, Any]
 
 M = TypeVar("M", Customer, ListedInvoice)
+One = TypeVar("One", Customer, Contract)
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class MetronomeClient:
 
     async def customer(self, customer_id: str) -> Customer:
         answer = await self._call("GET", f"/v1/customers/{quote(customer_id, safe='')}")
-        return Customer.model_validate(_data(answer))
+        return _read(answer, Customer)
 
     async def contract(self, customer_id: str, contract_id: str) -> Contract:
         body = {"customer_id": customer_id, "contract_id": contract_id}
-        return Contract.model_validate(_data(await self._call("POST", "/v2/contracts/get", body)))
+        return _read(await self._call("POST", "/v2/contracts/get", body), Contract)
 
     async def customers(self, *, archived: bool, limit: int, next_page: str | None) -> Listed[Customer]:
         """The active customers, or the archived ones: no list holds both (§7)."""
@@ -205,13 +206,20 @@ def _failure(answer: Answer) -> Failure:
 def _message(answer: Answer) -> str:
     """Every 4xx says `{"message": …}` (§4.2); anything else is cut down to its beginning."""
     try:
-        return str(json.loads(answer.body)["message"])[:MESSAGE_CHARACTERS_MAX]
+        return str(parse_json(answer.body)["message"])[:MESSAGE_CHARACTERS_MAX]
     except (ValueError, KeyError, TypeError):
         return answer.body[:MESSAGE_CHARACTERS_MAX].decode(errors="replace")
 
 
-def _data(answer: Answer) -> Any:
+def _read(answer: Answer, model: type[One]) -> One:
+    """Raises Refused, naming the fields, for an object that cannot be read."""
+    facts = ErrorFacts(status=answer.status)
     try:
-        return parse_json(answer.body)["data"]
+        data = parse_json(answer.body)["data"]
     except (ValueError, KeyError, TypeError):
-        raise OutcomeUnknown("Metronome's answer has no `data`", ErrorFacts(status=answer.status)) from None
+        raise OutcomeUnknown("Metronome's answer has no `data`", facts) from None
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise Refused(f"Metronome's {model.__name__.lower()} cannot be read: {fields}", facts) from None

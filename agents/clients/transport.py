@@ -49,11 +49,17 @@ class AiohttpTransport:
                 method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
             ) as response:
                 content = await _bounded(response)
-                return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
+                headers = {name.lower(): _readable(text) for name, text in response.headers.items()}
+                return Answer(response.status, headers, content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"{type(error).__name__} at {_host(url)}") from None
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             raise AnswerLost(f"{type(error).__name__} at {_host(url)}") from None
+
+
+def _readable(text: str) -> str:
+    """aiohttp gives header bytes that are not UTF-8 as surrogates, which no record or log can carry."""
+    return text.encode("utf-8", "surrogateescape").decode(errors="replace")
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

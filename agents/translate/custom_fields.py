@@ -19,8 +19,9 @@ TEXT_LENGTH_MAX = 31
 """What a custom field of QuickBooks's sales forms holds; docs/vendors/quickbooks.md §1.3 knows their number, not this.
 """
 
-# An address holds an @ and a dot (docs/vendors/quickbooks.md §2.1); lists of addresses and blanks are mistakes here.
+# An address holds an @ and a dot (docs/vendors/quickbooks.md §2.1); several are told apart by commas.
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;]+")
+_BETWEEN_EMAILS = re.compile(r"[\s,;]+")
 _TAX_CODE = re.compile(r"[A-Za-z0-9]{1,30}")
 
 Fields = dict[str, str]
@@ -59,10 +60,14 @@ class MappedFields:
         return None if field is None else _checked_id(field, self._of_document(field, lines))
 
     def email(self, field: str | None, lines: Sequence[LineItem]) -> str | None:
+        """The addresses that `field` holds, with commas between them, as QuickBooks takes them."""
         value = self._of_document(field, lines) if field is not None else ""
-        if value and (len(value) > EMAIL_LENGTH_MAX or not _EMAIL.fullmatch(value)):
-            raise refused("bad custom field", f"{field} is {value!r}, not one e-mail address")
-        return value or None
+        addresses = list(filter(None, _BETWEEN_EMAILS.split(value)))
+        if not all(_EMAIL.fullmatch(each) for each in addresses) or (value and not addresses):
+            raise refused("bad custom field", f"{field} is {value!r}, not an e-mail address or several with commas")
+        if len(joined := ", ".join(addresses)) > EMAIL_LENGTH_MAX:
+            raise refused("bad custom field", f"{field} is longer than {EMAIL_LENGTH_MAX} characters: {value!r}")
+        return joined or None
 
     def texts(self, fields: Fields, lines: Sequence[LineItem]) -> Fields:
         """The values for QuickBooks's own custom fields, by DefinitionId."""

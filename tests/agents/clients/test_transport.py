@@ -46,6 +46,13 @@ async def test_a_whole_answer_comes_with_lower_case_headers(transport: AiohttpTr
     assert (answer.status, answer.headers["intuit_tid"], answer.body) == (400, "1-a", b"no")
 
 
+async def test_a_header_that_is_not_utf_8_can_be_recorded(transport: AiohttpTransport) -> None:
+    answer = await asked(
+        transport, saying(b"HTTP/1.1 200 OK\r\nIntuit_Tid: 1-\xff\xc3\xa9\r\nContent-Length: 0\r\n\r\n")
+    )
+    assert answer.headers["intuit_tid"] == "1-\N{REPLACEMENT CHARACTER}é"
+
+
 async def test_nobody_listening_means_not_sent(transport: AiohttpTransport) -> None:
     with pytest.raises(NotSent):
         await transport(

@@ -199,7 +199,7 @@ CONSOLIDATED = {"type": "USAGE_CONSOLIDATED",
 KINDS = [
     Case("scheduled, no period", bill(line(100), **SCHEDULED), "invoice 1.00 USD: 1.00",
          more={"txn_date": "2026-11-02", "customer_memo": "Charges on the Enterprise plan, billed November 2, 2026."}),
-    Case("draft", bill(line(100), status="DRAFT"), "skipped: not finalized"),
+    Case("draft", bill(line(100), status="DRAFT"), "parked: not finalized"),
     Case("void", bill(line(100), status="VOID"), f"void {INVOICE_ID}"),
     Case("unbillable", bill(line(100), billable_status="unbillable"), "skipped: unbillable"),
     Case("issued on Nov 2, before Nov 3", bill(line(100)), "skipped: imported history",
@@ -261,7 +261,8 @@ DATES = [
          more={"txn_date": "2026-11-16", "due_date": "2026-12-16", "note": "Original date: 2026-11-02"}),
 ]
 DE = {"contract_custom_fields": {"cost": "200", "loc": "4"},
-      "customer_custom_fields": {"qbo_customer_id": "58", "loc": "5", "mail": "ap@acme.example"}}
+      "customer_custom_fields": {"qbo_customer_id": "58", "loc": "5", "mail": "ap@acme.example",
+                               "mails": " ap@acme.example;cfo@acme.example, "}}
 REFERENCES = [
     Case("tax code of every line", bill(line(1), line(2)), "invoice 0.03 USD: 0.01 0.02", {"tax_code": "NON"},
          more={"tax": "NON NON"}),
@@ -279,6 +280,8 @@ REFERENCES = [
          {"department_field": "loc"}, more={"department_id": "4"}),
     Case("the customer's address", bill(line(1), **DE), "invoice 0.01 USD: 0.01", {"email_field": "mail"},
          more={"email": "ap@acme.example"}),
+    Case("two addresses", bill(line(1), **DE), "invoice 0.01 USD: 0.01", {"email_field": "mails"},
+         more={"email": "ap@acme.example, cfo@acme.example"}),
     Case("no address", bill(line(1), **DE), "refused: bad custom field", {"email_field": "cost"}),
     Case("a term by field", bill(line(1), **DE), "invoice 0.01 USD: 0.01", {"term_field": "loc"},
          more={"sales_term_id": "4", "due_date": None}),
