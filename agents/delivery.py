@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from models.commands import Command
-from models.events import ConnectionChanged, InvoiceEnriched
+from models.events import Announcement, ConnectionChanged, InvoiceEnriched
 from models.outcomes import Outcome
 from models.record import Address
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Headers = dict[str, bytes]
-Published = InvoiceEnriched | ConnectionChanged | Command | Outcome
+Published = InvoiceEnriched | ConnectionChanged | Command | Outcome | Announcement
 """What handlers may return."""
 
 ERROR_HEADER = "__connect.errors."
@@ -277,5 +277,7 @@ def dead_letter(event: Event, why: Exception, *, agent: str, stage: str) -> Dead
         "exception.message": str(why),
         "exception.stacktrace": trace,
     }
-    headers = event.headers | {ERROR_HEADER + name: text.encode() for name, text in facts.items()}
+    headers = event.headers | {
+        ERROR_HEADER + name: text.encode(errors="backslashreplace") for name, text in facts.items()
+    }
     return DeadLetter(event.key, event.value, headers)

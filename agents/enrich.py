@@ -1,7 +1,8 @@
 """From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -12,14 +13,18 @@ from pydantic import ValidationError
 from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
 from models.events import ContractHierarchy, InvoiceEnriched
-from models.metronome import MEMO_FIELD, Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
+from models.metronome import DECIDED, MEMO_FIELD, Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 
 from .delivery import Claims, Delivered, InvalidRecord
+from .watch import ASKED_AGAIN, RECEIVED_AT_HEADER, SOURCE_HEADER
 
 log = structlog.get_logger()
 
-RECEIVED_AT_HEADER = "received-at"
+EARLY_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
+"""A webhook may be earlier than its invoice: Metronome is asked again after each of these pauses."""
+EARLY_AT_ONCE_MAX = 8
+"""As many webhooks may be waited for so; the others go on as Metronome first said, and are asked for later."""
 
 
 class Metronome(Protocol):
@@ -37,8 +42,13 @@ class Routes:
     default_realm: str | None
 
     def realm_of(self, invoice: InvoiceHead) -> str:
-        """Raises InvalidRecord when no rule names a company."""
-        named = (invoice.customer_custom_fields or {}).get(self.customer_field)
+        """Raises InvalidRecord when no rule names a company, or the customer's field holds no realm id."""
+        named = (invoice.customer_custom_fields or {}).get(self.customer_field, "").strip()
+        if named and not (named.isascii() and named.isdigit()):
+            raise InvalidRecord(
+                f"{self.customer_field} of customer {invoice.customer_id} is {named!r}, not a realm id, which is all "
+                "digits: correct the custom field in Metronome, then metronome-qbo redrive --dead-letters"
+            )
         if named:
             return named
         try:
@@ -64,6 +74,7 @@ class Enricher:
     customers: Cache[str, Customer]
     contracts: Cache[str, Contract]
     now: Callable[[], datetime]
+    early: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EARLY_AT_ONCE_MAX))
 
 
 def read_webhook(value: bytes) -> InvoiceFinalized | Webhook:
@@ -91,8 +102,9 @@ def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
 async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[InvoiceEnriched]:
     """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log).
 
-    Waits, within its retry, while Metronome is away, throttles or refuses our token. Raises InvalidRecord for an
-    invoice that Metronome does not know or that belongs to another customer.
+    Waits, within its retry, while Metronome is away, throttles or refuses our token, and for a moment while the invoice
+    is not final yet. Raises InvalidRecord for an invoice that Metronome does not know or that belongs to another
+    customer.
     """
     webhook = delivered.record
     if not isinstance(webhook, InvoiceFinalized):
@@ -104,9 +116,12 @@ async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: 
         try:
             return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher)]
         except NotFound as failure:
+            if delivered.headers.get(SOURCE_HEADER) == ASKED_AGAIN.encode():
+                log.warning("draft_is_gone", invoice=ids.invoice_id, reason=str(failure))
+                return []  # it stays parked until it is not asked for any more
             raise InvalidRecord(
-                f"Metronome does not know invoice {ids.invoice_id} of customer {ids.customer_id}, or its customer or "
-                f"contract ({failure}); check that the webhook and the API token belong to the same environment"
+                f"Metronome does not know invoice {ids.invoice_id} of customer {ids.customer_id}, or its customer "
+                f"({failure}); check that the webhook and the API token belong to the same environment"
             ) from None
         except Refused as failure:
             raise InvalidRecord(str(failure)) from None
@@ -118,8 +133,7 @@ async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: 
 async def _facts(
     delivered: Delivered[InvoiceFinalized | Webhook], customer_id: str, invoice_id: str, enricher: Enricher
 ) -> InvoiceEnriched:
-    answer = await enricher.metronome.invoice(customer_id, invoice_id)
-    invoice = _head_of(answer)
+    answer, invoice = await _answer(customer_id, invoice_id, enricher)
     if invoice.id != invoice_id or invoice.customer_id != customer_id:
         raise InvalidRecord(
             f"the webhook names invoice {invoice_id} of customer {customer_id}, Metronome's answer is invoice "
@@ -150,6 +164,27 @@ async def _facts(
     )
 
 
+async def _answer(customer_id: str, invoice_id: str, enricher: Enricher) -> tuple[str, InvoiceHead]:
+    """Metronome's answer about the invoice; asked for again for a moment while it is not there or not final yet."""
+    for seconds in EARLY_PAUSES_SECONDS:
+        try:
+            answer = await enricher.metronome.invoice(customer_id, invoice_id)
+            head = _head_of(answer)
+        except NotFound as failure:
+            early = str(failure)
+        else:
+            if head.status in DECIDED:
+                return answer, head
+            early = f"its status is {head.status}"
+        if enricher.early.locked():
+            break
+        log.info("webhook_early", invoice=invoice_id, reason=early)
+        async with enricher.early:
+            await enricher.retry.sleep(seconds)
+    answer = await enricher.metronome.invoice(customer_id, invoice_id)
+    return answer, _head_of(answer)
+
+
 def _head_of(answer: str) -> InvoiceHead:
     try:
         return InvoiceHead.model_validate(parse_json(answer)["data"])
@@ -169,12 +204,18 @@ async def _customer(customer_id: str, enricher: Enricher) -> Customer:
 
 
 async def _contract(invoice: InvoiceHead, enricher: Enricher) -> Contract | None:
-    """The contract, whose name is not on the invoice; None for invoices of legacy plans."""
+    """The contract, whose name is not on the invoice; None for invoices of legacy plans, and when Metronome has it no
+    more: that costs the name, not the invoice. Whom a consolidated invoice bills, the ledger knows too.
+    """
     if invoice.contract_id is None:
         return None
     contract = enricher.contracts.get(invoice.contract_id)
     if contract is None:
-        contract = await enricher.metronome.contract(invoice.customer_id, invoice.contract_id)
+        try:
+            contract = await enricher.metronome.contract(invoice.customer_id, invoice.contract_id)
+        except (NotFound, Refused) as failure:
+            log.warning("contract_left_out", invoice=invoice.id, contract=invoice.contract_id, reason=str(failure))
+            return None
         enricher.contracts[invoice.contract_id] = contract
     return contract
 

@@ -25,13 +25,13 @@ from models.commands import (
     SetItemMapping,
     VoidInvoice,
 )
-from models.events import ConnectionChanged, InvoiceEnriched
+from models.events import Announcement, ConnectionChanged, InvoiceEnriched
 from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Waiting
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
 
-from . import enrich, write_back
+from . import enrich, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
 from .connections import Cipher, Connections, OAuth, connections_agent
@@ -370,6 +370,8 @@ def topic_of(record: Published | DeadLetter) -> TopicRole:
             return "connections"
         case DeadLetter():
             return "deadletters"
+        case Announcement():
+            return "webhooks"
         case EnsureCustomer() | EnsureItem() | SetCustomerMapping() | SetItemMapping():
             return "commands"
         case PostInvoice() | VoidInvoice() | DeclineInvoice() | ResumeParked():
@@ -382,6 +384,8 @@ def _addressed(record: Published | DeadLetter) -> tuple[TopicRole, bytes | None,
     """Topic, key, value and headers."""
     if isinstance(record, DeadLetter):
         return topic_of(record), record.key, record.value, record.headers
+    if isinstance(record, Announcement):
+        return topic_of(record), record.invoice_id.encode(), record.encode(), watch.headers_of(record)
     return topic_of(record), record.realm.encode(), record.encode(), None
 
 

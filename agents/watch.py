@@ -5,25 +5,32 @@ announcement has the shape of Metronome's own webhook, so that it goes the way o
 nothing.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from models.commands import DeclineInvoice
 from models.document import reversed_id
+from models.events import Announcement
 from models.ledger import LedgerEntry
-from models.metronome import ListedInvoice
+from models.metronome import FINALIZED, VOID, ListedInvoice
 from models.record import utc
+from models.subject import FINALIZATION
 
 SOURCE = "watch"
+ASKED_AGAIN = "worker"
+"""The source of an announcement that a worker makes since the invoice was not final yet."""
 SOURCE_HEADER = "source"
-NOTICES = UUID("6c1f0a53-9b1e-5c57-8c3e-6f8d5b1f2a47")
-"""The namespace of the ids of our announcements."""
+RECEIVED_AT_HEADER = "received-at"
+
+ASKED_AGAIN_WITHIN = timedelta(days=7)
+"""For so long after its webhook Metronome is asked again about an invoice that is not final; its grace period is a day
+(docs/vendors/metronome.md §1.8)."""
 
 Status = Literal["FINALIZED", "VOID"]
-STATUSES: tuple[Status, ...] = ("FINALIZED", "VOID")
+STATUSES: tuple[Status, ...] = (FINALIZED, VOID)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Horizon:
 
 
 class KnownInvoices:
-    """What the ledger says of each invoice: that it is known, and whether its void has been dealt with.
+    """What the ledger says of each invoice: that it is known, whether Metronome had decided when it was asked, and
+    whether its void has been dealt with.
 
     Rows that did not change for longer than `keep` are forgotten: their invoices are older still. `flags` says whether
     a company leaves voided documents to a person, so that telling it once is all that is to be done.
@@ -52,6 +60,7 @@ class KnownInvoices:
         self._flags = flags
         self._days: dict[str, int] = {}
         self._closed: set[str] = set()
+        self._early: set[str] = set()
         self._shared_days: dict[int, int] = {}  # one object for each day, whatever the number of invoices
 
     def __len__(self) -> int:
@@ -64,22 +73,29 @@ class KnownInvoices:
         """Whether nothing is left to be done about its void."""
         return invoice_id in self._closed
 
+    def early(self, invoice_id: str) -> bool:
+        """Whether its webhook came before it was final, and nothing since then."""
+        return invoice_id in self._early
+
     def enter(self, entry: LedgerEntry) -> None:
         if reversed_id(entry.invoice_id) is not None:
             return
         day = utc(entry.changed_at).toordinal()
         self._days[entry.invoice_id] = self._shared_days.setdefault(day, day)
+        _keep(self._early, entry.invoice_id, entry.waits_for == FINALIZATION)
         flagged = entry.in_books and entry.result == "skipped" and self._flags(entry.realm)
-        if flagged or (entry.state == "voided" and entry.attempt is None):
-            self._closed.add(entry.invoice_id)
-        else:
-            self._closed.discard(entry.invoice_id)
+        _keep(self._closed, entry.invoice_id, flagged or (entry.state == "voided" and entry.attempt is None))
 
     def forget_old(self, now: datetime) -> None:
         oldest = utc(now - self._keep).toordinal()
         for invoice_id in [each for each, day in self._days.items() if day < oldest]:
             del self._days[invoice_id]
             self._closed.discard(invoice_id)
+            self._early.discard(invoice_id)
+
+
+def _keep(members: set[str], member: str, is_in: bool) -> None:
+    (members.add if is_in else members.discard)(member)
 
 
 class Announced:
@@ -100,33 +116,45 @@ class Announced:
 
 
 def to_announce(invoice: ListedInvoice, known: KnownInvoices, horizon: Horizon, now: datetime) -> Status | None:
-    """Why the invoice is to be announced: it is final and unknown, or voided and not dealt with."""
-    if invoice.issued_at is None or is_past(invoice, horizon, now):
+    """Why the invoice is to be announced: it is final and unknown, or was not final when its webhook came; or it is
+    voided and not dealt with, whether or not it says when it was issued."""
+    if invoice.status == FINALIZED and known.early(invoice.id):
+        return FINALIZED
+    if is_past(invoice, horizon, now):
         return None
-    if invoice.status == "FINALIZED" and invoice.id not in known and utc(invoice.issued_at) + horizon.grace <= now:
-        return "FINALIZED"
-    if invoice.status == "VOID" and invoice.id in known and not known.closed(invoice.id):
-        return "VOID"
-    return None
+    if invoice.status == VOID and invoice.id in known and not known.closed(invoice.id):
+        return VOID
+    if invoice.status != FINALIZED or invoice.issued_at is None or invoice.id in known:
+        return None
+    return FINALIZED if utc(invoice.issued_at) + horizon.grace <= now else None
 
 
 def is_past(invoice: ListedInvoice, horizon: Horizon, now: datetime) -> bool:
-    """Whether the invoice, and all that follow it in a list from the newest on, were issued too long ago.
-
-    Those without a date stand last there.
-    """
-    back = horizon.voids if invoice.status == "VOID" else horizon.finalized
-    return invoice.issued_at is None or utc(invoice.issued_at) < now - back
+    """Whether the invoice, and all that say when they were issued and follow it in a list from the newest on, were
+    issued too long ago."""
+    back = horizon.voids if invoice.status == VOID else horizon.finalized
+    return invoice.issued_at is not None and utc(invoice.issued_at) < now - back
 
 
-def notice_id(invoice: ListedInvoice) -> UUID:
-    """The same for the same invoice and status, by any announcer, however often."""
-    return uuid5(NOTICES, f"{invoice.id}/{invoice.status}")
+def announcement_of(invoice: ListedInvoice) -> Announcement:
+    return Announcement(invoice_id=invoice.id, customer_id=invoice.customer_id, status=invoice.status)
 
 
-def notice(invoice: ListedInvoice) -> bytes:
-    """The announcement as a webhook's body (§3.1)."""
-    properties = {"invoice_id": invoice.id, "customer_id": invoice.customer_id}
-    if invoice.issued_at is not None:
-        properties["invoice_finalized_date"] = utc(invoice.issued_at).isoformat()
-    return json.dumps({"id": str(notice_id(invoice)), "type": "invoice.finalized", "properties": properties}).encode()
+def asked_again(command: DeclineInvoice, now: datetime) -> Announcement | DeclineInvoice:
+    """What follows from a parked `command` when its turn comes: Metronome is asked again, or not any more."""
+    since = command.received_at
+    if command.customer_id is None or since is None or now - since >= ASKED_AGAIN_WITHIN:
+        reason = f"{command.reason}; it was asked for again for {ASKED_AGAIN_WITHIN.days} days"
+        declined: DeclineInvoice = command.replace(decision="skipped", reason=reason)
+        return declined
+    return Announcement(
+        invoice_id=command.invoice_id, customer_id=command.customer_id, status=FINALIZED, received_at=since
+    )
+
+
+def headers_of(announcement: Announcement) -> dict[str, bytes]:
+    """The headers of an announcement by a worker."""
+    headers = {SOURCE_HEADER: ASKED_AGAIN.encode()}
+    if announcement.received_at is not None:
+        headers[RECEIVED_AT_HEADER] = announcement.received_at.isoformat().encode()
+    return headers

@@ -55,11 +55,15 @@ class VoidInvoice(_Command):
 
 
 class DeclineInvoice(_Command):
-    """Post nothing for this invoice, and say why: skipped by a policy, or refused by a rule."""
+    """Post nothing for this invoice, and say why: skipped by a policy, or refused by a rule.
+
+    `parked`: Metronome has not decided yet, and is asked again about the invoice of `customer_id`.
+    """
 
     type: Literal["DeclineInvoice"] = "DeclineInvoice"
     invoice_id: str
-    decision: Literal["skipped", "refused"]
+    customer_id: str | None = None
+    decision: Literal["skipped", "refused", "parked"]
     rule: str
     reason: str
 
@@ -88,6 +92,9 @@ class ResumeParked(_Command):
     type: Literal["ResumeParked"] = "ResumeParked"
     waits_for: str | None = None
 
+
+NOT_FINALIZED = "not finalized"
+"""The rule by which an invoice is declined that Metronome has not decided about."""
 
 InvoiceCommand = PostInvoice | VoidInvoice | DeclineInvoice
 Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping | ResumeParked

@@ -1,6 +1,8 @@
 """What happened: facts fetched from Metronome, and what became of a company's connection."""
 
+import json
 from typing import Literal
+from uuid import UUID, uuid5
 
 from .record import Address, Moment, Record, Value
 
@@ -41,6 +43,31 @@ class InvoiceEnriched(Record):
     fetched_at: Moment
     received_at: Moment
     webhook: Address
+
+
+ANNOUNCEMENTS = UUID("6c1f0a53-9b1e-5c57-8c3e-6f8d5b1f2a47")
+"""The namespace of the ids of our announcements."""
+
+
+class Announcement(Value):
+    """A webhook of our own, so that Metronome is asked about an invoice: it goes the way of one (§3.1).
+
+    `received_at` is when we first heard of the invoice, None for now.
+    """
+
+    invoice_id: str
+    customer_id: str
+    status: str
+    received_at: Moment | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The same for the same invoice and status, by any announcer, however often."""
+        return uuid5(ANNOUNCEMENTS, f"{self.invoice_id}/{self.status}")
+
+    def encode(self) -> bytes:
+        properties = {"invoice_id": self.invoice_id, "customer_id": self.customer_id}
+        return json.dumps({"id": str(self.id), "type": "invoice.finalized", "properties": properties}).encode()
 
 
 class ConnectionChanged(Record):

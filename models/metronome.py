@@ -19,6 +19,19 @@ def _no_float(number: object) -> object:
 
 Number = Annotated[Decimal, BeforeValidator(_no_float)]
 
+
+def _with_values(fields: object) -> object:
+    return {key: value for key, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
+
+
+CustomFields = Annotated[dict[str, str], BeforeValidator(_with_values)]
+"""One without a value is as good as absent."""
+
+FINALIZED: Literal["FINALIZED"] = "FINALIZED"
+VOID: Literal["VOID"] = "VOID"
+DECIDED = (FINALIZED, VOID)
+"""The statuses of an invoice that will not change any more, but that a final one may be voided (§1.8)."""
+
 CUSTOMER_FIELD = "qbo_customer_id"
 ITEM_FIELD = "qbo_item_id"
 MEMO_FIELD = "qbo_memo_ref"
@@ -33,20 +46,19 @@ class Vendor(BaseModel):
 class Webhook(Vendor):
     """The envelope of every webhook (§3.1). Only `invoice.finalized` is acted on."""
 
-    id: str | None = None
     type: str
 
 
 class FinalizedProperties(Vendor):
+    """Its `invoice_finalized_date` is not read: the invoice itself says when it was issued."""
+
     invoice_id: str = Field(min_length=1, max_length=100)
     customer_id: str = Field(min_length=1, max_length=100)
-    invoice_finalized_date: datetime | None = None
 
 
 class InvoiceFinalized(Vendor):
     """The `invoice.finalized` webhook: which invoice, of which customer."""
 
-    id: str | None = None
     type: Literal["invoice.finalized"]
     properties: FinalizedProperties
 
@@ -78,13 +90,13 @@ class LineItem(Vendor):
     quantity: Number | None = None
     unit_price: Number | None = None
     product_id: str | None = None
-    product_custom_fields: dict[str, str] | None = None
+    product_custom_fields: CustomFields | None = None
     starting_at: datetime | None = None
     ending_before: datetime | None = None
     pricing_group_values: dict[str, str | None] | None = None
     presentation_group_values: dict[str, str | None] | None = None
     applied_commit_or_credit: AppliedCommit | None = None
-    commit_custom_fields: dict[str, str] | None = None
+    commit_custom_fields: CustomFields | None = None
     tier: Tier | None = None
     is_prorated: bool | None = None
 
@@ -129,10 +141,11 @@ class InvoiceHead(Vendor):
 
     id: str
     customer_id: str
+    status: str | None = None
     credit_type: CreditType
     contract_id: str | None = None
-    contract_custom_fields: dict[str, str] | None = None
-    customer_custom_fields: dict[str, str] | None = None
+    contract_custom_fields: CustomFields | None = None
+    customer_custom_fields: CustomFields | None = None
     payer: Payer | None = None
 
 
@@ -158,7 +171,7 @@ class Invoice(InvoiceHead):
 class Customer(Vendor):
     id: str
     name: str
-    custom_fields: dict[str, str] = {}
+    custom_fields: CustomFields = {}
 
 
 class HierarchyParent(Vendor):
@@ -181,5 +194,5 @@ class Hierarchy(Vendor):
 class Contract(Vendor):
     id: str
     name: str | None = None
-    custom_fields: dict[str, str] = {}
+    custom_fields: CustomFields = {}
     hierarchy_configuration: Hierarchy | None = None

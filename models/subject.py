@@ -67,6 +67,7 @@ class Cause(Subject):
 CONNECTION = Cause("connection")
 MAPPING = Cause("mapping")
 OPEN_PERIOD = Cause("open period")
+FINALIZATION = Cause("finalization")
 QUICKBOOKS = Cause("quickbooks")
 QUOTA = Cause("quota")
 

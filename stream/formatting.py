@@ -33,6 +33,7 @@ _WAITING_FOR = (
     ("quickbooks", "Waiting for QuickBooks to answer again"),
     ("quota", "Waiting: the quota of QuickBooks requests is used up"),
     ("mapping", "Waiting for a mapping to be corrected"),
+    ("finalization", "Waiting for Metronome to finalize the invoice"),
 )
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, where datetime ends

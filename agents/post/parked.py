@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from agents.translate.requirements import ensure_commands
-from models.commands import Command, PostInvoice
+from agents.watch import asked_again
+from models.commands import Command, DeclineInvoice, PostInvoice
+from models.events import Announcement
 from models.ledger import Waiting
 from models.policy import Policy
 from models.record import Address
@@ -91,10 +93,14 @@ def _came(row: Waiting) -> tuple[int, int]:
     return row.command.partition, row.command.offset
 
 
-def again(commands: Sequence[Command], policy: Policy) -> list[Command]:
-    """The commands to publish anew: each with what it needs of customers and items before it."""
-    published: list[Command] = []
+def again(commands: Sequence[Command], policy: Policy, now: datetime) -> list[Command | Announcement]:
+    """The commands to publish anew: each with what it needs of customers and items before it. Where Metronome had not
+    decided, it is asked again."""
+    published: list[Command | Announcement] = []
     for command in commands:
+        if isinstance(command, DeclineInvoice):
+            published.append(asked_again(command, now))
+            continue
         if isinstance(command, PostInvoice):
             published += ensure_commands(
                 command.document,

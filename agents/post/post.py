@@ -15,6 +15,7 @@ from agents.clients.failures import (
 )
 from agents.delivery import Claims, Delivered
 from models.commands import (
+    NOT_FINALIZED,
     Command,
     DeclineInvoice,
     EnsureCustomer,
@@ -28,16 +29,18 @@ from models.commands import (
     subject_of,
 )
 from models.document import DEFAULT_ITEM
+from models.events import Announcement
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import Outcome, Result
 from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
 from models.record import Address
-from models.subject import RowKey, Subject
+from models.subject import FINALIZATION, RowKey, Subject
 
 from . import customers, documents, items, resume, reversal
 from .documents import Written
 from .reporting import (
     FLAG_ONLY,
+    METRONOME_IS_ASKED,
     NEVER_POSTED,
     VOIDED_RULE,
     Report,
@@ -78,8 +81,8 @@ def claims(command: Command) -> Claims:
     return Claims(establishes=frozenset(establishes), uses=frozenset(uses))
 
 
-async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Outcome | Command]:
-    """Execute one command: its outcome, and the commands that are published again because of it."""
+async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Outcome | Command | Announcement]:
+    """Execute one command: its outcome, and what is published again because of it."""
     started_at = sink.now()
     outcome = conclude(await _executed(delivered.record, delivered.at, sink), delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
@@ -222,16 +225,28 @@ def _already_executed(entry: LedgerEntry, command: InvoiceCommand, at: Address) 
 
 
 def _decline(command: DeclineInvoice, entry: LedgerEntry | None, sink: Sink) -> Report:
-    """Nothing is posted. A document that stands in the books already stays, and the outcome says so."""
+    """Nothing is posted. A document that stands in the books already stays, and the outcome says so.
+
+    Where Metronome has not decided it is parked; `watch` is told so for ever, also when it is not asked for any more.
+    """
+    early = command.rule == NOT_FINALIZED
+    was_final: Result = "skipped" if early else command.decision  # what was attempted or voided had been final
     if entry is not None and (entry.in_books or entry.attempt is not None):
         reason = f"{command.reason}; the document posted before is left as it is"
-        return Report(command.decision, entry, as_recorded=True, rule=command.rule, reason=reason)
+        return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=reason)
     if entry is not None and entry.state == "voided":
-        return Report(command.decision, entry, as_recorded=True, rule=command.rule, reason=command.reason)
+        return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=command.reason)
     entry = entry or LedgerEntry(
         realm=command.realm, invoice_id=command.invoice_id, state="commanded", changed_at=sink.now()
     )
-    return Report(command.decision, in_state(entry, command.decision), rule=command.rule, reason=command.reason)
+    return Report(
+        command.decision,
+        in_state(entry, command.decision),
+        rule=command.rule,
+        reason=command.reason,
+        remedy=METRONOME_IS_ASKED if command.decision == "parked" else None,
+        waits_for=FINALIZATION if early else None,
+    )
 
 
 def _note(trouble: Parked | Failure, realm: str, sink: Sink, began: float) -> None:

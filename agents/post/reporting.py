@@ -29,6 +29,7 @@ FLAG_ONLY = "void: flag only"
 VOIDED_RULE = "voided"
 QUICKBOOKS_RULE = "quickbooks"
 TRIED_AGAIN = "it is tried again, from time to time by itself, at once with metronome-qbo redrive"
+METRONOME_IS_ASKED = "nothing to do here: Metronome is asked again by itself, at once with metronome-qbo redrive"
 VOID_OF_A_CREDIT_MEMO = 'set voids = "credit-memo" in the policy, and send the webhook again: an invoice takes it back'
 
 

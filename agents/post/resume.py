@@ -1,6 +1,7 @@
 """What follows from an outcome for those that are parked: the commands that are published again after it."""
 
 from models.commands import Command, PostInvoice, ResumeParked, SetCustomerMapping, SetItemMapping
+from models.events import Announcement
 from models.outcomes import Outcome
 from models.record import Address
 from models.subject import MAPPING, QUICKBOOKS, Subject
@@ -12,7 +13,7 @@ WAITS = ("parked", "uncertain")
 SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "mapped")
 
 
-async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]:
+async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command | Announcement]:
     """Enters the outcome into the parked commands, and returns those to publish again because of it, in order."""
     chosen = _released(outcome, command, sink)
     if (cause := sink.circuit_breaker.take_closed(outcome.realm)) is not None:
@@ -20,7 +21,7 @@ async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command]
     if not chosen:
         return []
     in_order = sorted(dict.fromkeys(chosen), key=lambda at: (at.partition, at.offset))
-    return again(await sink.read_commands(in_order), sink.policy_of(outcome.realm))
+    return again(await sink.read_commands(in_order), sink.policy_of(outcome.realm), sink.now())
 
 
 def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:

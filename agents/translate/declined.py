@@ -4,9 +4,10 @@ from typing import Literal
 
 
 class Declined(Exception):
-    """The invoice is not posted: skipped by a policy, or refused by a rule. The message is the reason, a sentence."""
+    """The invoice is not posted: skipped by a policy, refused by a rule, or not decided yet. The message is the reason,
+    a sentence."""
 
-    def __init__(self, decision: Literal["skipped", "refused"], rule: str, reason: str) -> None:
+    def __init__(self, decision: Literal["skipped", "refused", "parked"], rule: str, reason: str) -> None:
         super().__init__(reason)
         self.decision = decision
         self.rule = rule
@@ -19,3 +20,7 @@ def refused(rule: str, reason: str) -> Declined:
 
 def skipped(rule: str, reason: str) -> Declined:
     return Declined("skipped", rule, reason)
+
+
+def parked(rule: str, reason: str) -> Declined:
+    return Declined("parked", rule, reason)

@@ -1,20 +1,26 @@
 """Which kinds of invoices are posted at all; each other one ends here, by name (docs/mapping.md)."""
 
+from models.commands import NOT_FINALIZED
 from models.events import InvoiceEnriched
-from models.metronome import Invoice
+from models.metronome import DECIDED, Invoice
 from models.policy import Policy
 
 from .dates import issued_on
-from .declined import refused, skipped
+from .declined import parked, refused, skipped
 
 CONSOLIDATED = "USAGE_CONSOLIDATED"
 USAGE = "USAGE"
 
 
+def check_final(status: str) -> None:
+    """Raises Declined while Metronome may still change the invoice: its webhook came too early."""
+    if status not in DECIDED:
+        raise parked(NOT_FINALIZED, f"the invoice's status is {status}, only FINALIZED is posted")
+
+
 def check_kind(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> None:
     """Raises Declined for an invoice that is not finalized, not billable, imported, or billed elsewhere."""
-    if invoice.status != "FINALIZED":
-        raise skipped("not finalized", f"the invoice's status is {invoice.status}, only FINALIZED is posted")
+    check_final(invoice.status)
     if invoice.billable_status == "unbillable":
         raise skipped("unbillable", "Metronome marks the invoice as unbillable")
     if policy.not_before is not None and issued_on(invoice, facts, policy) < policy.not_before:

@@ -6,6 +6,7 @@ Metronome billed, or it is declined with the rule that stopped it.
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,7 +24,7 @@ from .amounts import broken_sum, counted_lines, figure_out_of_range
 from .custom_fields import MappedFields, id_in
 from .dates import TxnDate, days, due, txn_date
 from .declined import Declined, refused, skipped
-from .eligibility import CONSOLIDATED, check_kind, other_payer
+from .eligibility import CONSOLIDATED, check_final, check_kind, other_payer
 from .lines import LineContext, document_lines
 from .requirements import ensure_commands
 from .reversal import reversal_of
@@ -64,17 +65,15 @@ def translate(facts: InvoiceEnriched, at: Address, *, policy: Policy) -> list[Co
 
 
 def _read(facts: InvoiceEnriched) -> Invoice:
+    data = _data(facts)
     try:
-        answer = parse_json(facts.answer)
-        invoice = Invoice.model_validate(answer["data"] if isinstance(answer, dict) else answer)
+        invoice = Invoice.model_validate(data)
     except ValidationError as error:
+        if isinstance(data, dict) and isinstance(status := data.get("status"), str):
+            check_final(status)  # a draft may lack anything
         wrong = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, wrong["loc"])) or "data"
         raise refused("unreadable answer", f"Metronome's answer, field {field}: {wrong['msg']}") from None
-    except KeyError:
-        raise refused("unreadable answer", "Metronome's answer has no field data") from None
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise refused("unreadable answer", f"Metronome's answer is not JSON: {error}") from None
     if (invoice.id, invoice.customer_id) != (facts.invoice_id, facts.customer_id):
         raise refused(
             "another invoice",
@@ -82,6 +81,16 @@ def _read(facts: InvoiceEnriched) -> Invoice:
             f"Metronome answered with {invoice.id} of {invoice.customer_id}",
         )
     return invoice
+
+
+def _data(facts: InvoiceEnriched) -> Any:
+    try:
+        answer = parse_json(facts.answer)
+    except ValueError as error:
+        raise refused("unreadable answer", f"Metronome's answer is not JSON: {error}") from None
+    if isinstance(answer, dict) and "data" not in answer:
+        raise refused("unreadable answer", "Metronome's answer has no field data")
+    return answer["data"] if isinstance(answer, dict) else answer
 
 
 def _document(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> Document:
@@ -261,6 +270,7 @@ def _decline(facts: InvoiceEnriched, at: Address, declined: Declined) -> Command
         facts=at,
         received_at=facts.received_at,
         invoice_id=facts.invoice_id,
+        customer_id=facts.customer_id,
         decision=declined.decision,
         rule=declined.rule,
         reason=cut(clean(declined.reason), REASON_LENGTH_MAX),

@@ -22,8 +22,8 @@ from agents.clients.failures import Failure, NotFound, OutcomeUnknown, Refused, 
 from agents.clients.metronome import Listed
 from agents.clients.retry import RetryPolicy
 from agents.clients.transport import AiohttpTransport
-from agents.enrich import RECEIVED_AT_HEADER
 from agents.watch import (
+    RECEIVED_AT_HEADER,
     SOURCE,
     SOURCE_HEADER,
     STATUSES,
@@ -31,12 +31,12 @@ from agents.watch import (
     Horizon,
     KnownInvoices,
     Status,
+    announcement_of,
     is_past,
-    notice,
-    notice_id,
     to_announce,
 )
-from models.metronome import Customer, ListedInvoice
+from models.events import Announcement
+from models.metronome import FINALIZED, VOID, Customer, ListedInvoice
 from stream.kafka.admin import BrokerUnreachable
 from stream.kafka.producer import publishing
 from stream.serving import stop_requested
@@ -54,7 +54,7 @@ DOUBTFUL_IN_A_ROW_MAX = 3
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Announce = Callable[[ListedInvoice], Awaitable[None]]
+Announce = Callable[[Announcement], Awaitable[None]]
 
 
 class Lists(Protocol):
@@ -72,8 +72,8 @@ class Stopping(Exception):
 
 @dataclass
 class Round:
-    """What one round came to. `undated` invoices have no day of issue, and are left to people; `failed_customers` have
-    lists that Metronome would not give."""
+    """What one round came to. `undated` invoices are final, unknown and have no day of issue, and are left to people;
+    `failed_customers` have lists that Metronome would not give."""
 
     customers: int = 0
     invoices: int = 0
@@ -151,7 +151,8 @@ class Watch:
         self._progress(done)
 
     async def _invoices(self, customer_id: str, status: Status, done: Round, announce: Announce) -> None:
-        """From the newest on, to the first that is too old."""
+        """From the newest on, to the first that is too old. Voids, which are few, to the last: those without a day of
+        issue stand behind."""
         ask = partial(self.metronome.invoices, customer_id, status=status, limit=self.page_size)
         next_page: str | None = None
         while True:
@@ -160,19 +161,20 @@ class Watch:
                 done.invoices += 1
                 await self._look_at(invoice, done, announce)
             next_page = page.next_page
-            if next_page is None or any(is_past(each, self.horizon, self.now()) for each in page.rows):
+            too_old = status == FINALIZED and any(is_past(each, self.horizon, self.now()) for each in page.rows)
+            if next_page is None or too_old:
                 return
 
     async def _look_at(self, invoice: ListedInvoice, done: Round, announce: Announce) -> None:
-        if invoice.issued_at is None:
+        if invoice.status == FINALIZED and invoice.issued_at is None and invoice.id not in self.known:
             done.undated += 1
             log.warning("invoice_without_date", invoice=invoice.id, status=invoice.status)
-        why, notice_of = to_announce(invoice, self.known, self.horizon, self.now()), notice_id(invoice)
-        if why is None or notice_of in self.announced:
+        why, announcement = to_announce(invoice, self.known, self.horizon, self.now()), announcement_of(invoice)
+        if why is None or announcement.id in self.announced:
             return
-        await announce(invoice)
-        self.announced.add(notice_of, self.now())
-        if why == "VOID":
+        await announce(announcement)
+        self.announced.add(announcement.id, self.now())
+        if why == VOID:
             done.announced_voids += 1
         else:
             done.announced_finalized += 1
@@ -256,16 +258,16 @@ async def _one_round(settings: Settings, watch: Watch, *, dry_run: bool) -> Roun
         return await watch.round(_only_say)
     async with publishing(settings) as publisher:
 
-        async def announce(invoice: ListedInvoice) -> None:
+        async def announce(found: Announcement) -> None:
             headers = {RECEIVED_AT_HEADER: watch.now().isoformat().encode(), SOURCE_HEADER: SOURCE.encode()}
-            await publisher.send(topic_names(settings).webhooks, invoice.id.encode(), notice(invoice), headers)
-            log.info("announced", invoice=invoice.id, status=invoice.status)
+            await publisher.send(topic_names(settings).webhooks, found.invoice_id.encode(), found.encode(), headers)
+            log.info("announced", invoice=found.invoice_id, status=found.status)
 
         return await watch.round(announce)
 
 
-async def _only_say(invoice: ListedInvoice) -> None:
-    log.info("would_announce", invoice=invoice.id, status=invoice.status)
+async def _only_say(found: Announcement) -> None:
+    log.info("would_announce", invoice=found.invoice_id, status=found.status)
 
 
 def _horizon(settings: Settings) -> Horizon:

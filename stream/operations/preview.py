@@ -125,7 +125,7 @@ def preview_of(facts: InvoiceEnriched, policy: Policy, mappings: Mappings, at: A
             return _posted(own, commands, names, policy, mappings)
         case DeclineInvoice():
             total, currency = _billed(facts.answer)
-            outcome: Outcome = "skip" if own.decision == "skipped" else "refuse"
+            outcome: Outcome = "refuse" if own.decision == "refused" else "skip"
             return Preview(
                 facts.invoice_id, outcome, None, total, currency, rule=own.rule, reason=own.reason, commands=names
             )

@@ -7,8 +7,12 @@ posted twice.
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from agents.delivery import ERROR_HEADER
+from agents.watch import asked_again, headers_of
+from models.commands import COMMANDS, DeclineInvoice
+from models.events import Announcement
 from models.outcomes import Outcome
 from models.record import Address
 from stream.kafka.log import EventLog, RawRecord
@@ -50,12 +54,19 @@ async def unfinished(settings: Settings, *, subject: str | None, waits_for: str 
 
 
 async def redrive_commands(settings: Settings, chosen: list[Unfinished]) -> int:
-    """Publish the commands again, in their order; how many were confirmed. Raises BrokerUnreachable, ReadFailed."""
-    topic = topic_names(settings).commands
+    """Publish the commands again, in their order, and ask Metronome again where it had not decided; how many were
+    confirmed. Raises BrokerUnreachable, ReadFailed.
+    """
+    names = topic_names(settings)
     async with publishing(settings) as publisher:
         for each in chosen:
             record = await EventLog.of(settings).read_one(each.outcome.command)
-            await publisher.send(topic, record.key, record.value)
+            command = record.decoded(COMMANDS.validate_json)
+            again = asked_again(command, datetime.now(UTC)) if isinstance(command, DeclineInvoice) else None
+            if isinstance(again, Announcement):
+                await publisher.send(names.webhooks, again.invoice_id.encode(), again.encode(), headers_of(again))
+            else:
+                await publisher.send(names.commands, record.key, again.encode() if again else record.value)
     return len(chosen)
 
 

@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from agents.delivery import ERROR_HEADER
-from agents.watch import SOURCE, SOURCE_HEADER
+from agents.enrich import read_webhook
+from agents.watch import ASKED_AGAIN, SOURCE, SOURCE_HEADER
 from models.commands import (
     COMMANDS,
     Command,
@@ -28,7 +29,7 @@ from models.commands import (
 from models.document import Document, reversed_id
 from models.events import InvoiceEnriched
 from models.ledger import LEGAL_MOVES
-from models.metronome import Invoice, InvoiceFinalized, Webhook
+from models.metronome import Invoice, InvoiceFinalized
 from models.money import parse_json, unit_of
 from models.outcomes import Outcome
 from models.record import Address
@@ -175,16 +176,17 @@ def _step(role: Role, record: RawRecord, what: str, summary: str, **parts: objec
     return Event(record.address, role, iso_of_ms(record.timestamp_ms), what, summary, **parts)  # type: ignore[arg-type]
 
 
-_HOW_FOUND = {SOURCE.encode(): "Found by watch in Metronome, where no webhook had told of it"}
+_HOW_FOUND = {
+    SOURCE.encode(): "Found by watch in Metronome, where no webhook had told of it",
+    ASKED_AGAIN.encode(): "Asked about again, since Metronome had not finalized it",
+}
 """Sources other than Metronome's webhooks."""
 
 
 def _of_webhook(record: RawRecord) -> Event:
-    body = record.value or b""
-    kind = Webhook.model_validate_json(body).type
-    if kind != "invoice.finalized":
-        return _step("webhooks", record, "other webhook", f"A webhook of type {kind}, not acted on")
-    webhook = InvoiceFinalized.model_validate_json(body)
+    webhook = read_webhook(record.value or b"")
+    if not isinstance(webhook, InvoiceFinalized):
+        return _step("webhooks", record, "other webhook", f"A webhook of type {webhook.type}, not acted on")
     return _step(
         "webhooks",
         record,

@@ -28,6 +28,7 @@ from agents.post.sink import LedgerTables, Sink
 from agents.post.unsettled import UnsettledAttempts
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, ItemReference, Line, doc_number
+from models.events import Announcement
 from models.ledger import Batch, LedgerEntry
 from models.outcomes import Outcome
 from models.policy import Policy
@@ -222,6 +223,7 @@ class World:
         self.log: dict[Address, Command] = {}
         self.outcomes: list[Outcome] = []
         self.resumed: list[Command] = []
+        self.announced: list[Announcement] = []
         self.offsets = 0
         self.worker = Worker(self)
 
@@ -321,7 +323,11 @@ class Worker:
             raise Crash
         for table in self._logged.values():
             table.confirm()
-        world.resumed += [COMMANDS.validate_json(each.encode()) for each in resumed]
+        for each in resumed:
+            if isinstance(each, Announcement):
+                world.announced.append(each)
+            else:
+                world.resumed.append(COMMANDS.validate_json(each.encode()))
         return Outcome.model_validate_json(outcome.encode())
 
     async def _read_commands(self, addresses: Sequence[Address]) -> list[Command]:

@@ -8,7 +8,8 @@ import pytest
 from agents.clients.failures import Failure, OutcomeUnknown, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
 from agents.delivery import InvalidRecord
-from agents.enrich import Routes, claims, read_webhook
+from agents.enrich import EARLY_AT_ONCE_MAX, EARLY_PAUSES_SECONDS, Routes, claims, read_webhook
+from models.events import InvoiceEnriched
 from models.metronome import InvoiceFinalized, Webhook
 from models.money import parse_json
 from simulators import http
@@ -59,9 +60,9 @@ async def test_customer_and_contract_are_asked_for_once_within_the_cache_time() 
 
 
 async def test_the_customers_custom_field_chooses_the_company_first() -> None:
-    fields = {"qbo_customer_id": "58", "qbo_realm_id": "own-realm"}
+    fields = {"qbo_customer_id": "58", "qbo_realm_id": "9341450000000007"}
     world = MetronomeWorld(routes=ROUTES, customer_custom_fields=fields, credit_type=EUROS)
-    assert (await world.facts()).realm == "own-realm"
+    assert (await world.facts()).realm == "9341450000000007"
 
 
 async def test_the_currency_chooses_next_and_the_default_last() -> None:
@@ -71,6 +72,23 @@ async def test_the_currency_chooses_next_and_the_default_last() -> None:
 
 async def test_an_unknown_unit_goes_to_the_default_company_where_it_is_refused() -> None:
     assert (await MetronomeWorld(routes=ROUTES, credit_type=CREDITS).facts()).realm == "default-realm"
+
+
+@pytest.mark.parametrize("realm", [" 9341450000000001 ", "\t9341450000000001\n"])
+async def test_blanks_around_a_realm_id_do_not_matter(realm: str) -> None:
+    fields = {"qbo_customer_id": "58", "qbo_realm_id": realm}
+    assert (await MetronomeWorld(customer_custom_fields=fields).facts()).realm == "9341450000000001"
+
+
+async def test_a_blank_realm_id_is_none() -> None:
+    assert (await MetronomeWorld(customer_custom_fields={"qbo_realm_id": "  "}).facts()).realm == "default-realm"
+
+
+@pytest.mark.parametrize("realm", ["Acme Inc", "93414500000000O1", "9341 4500", "\uff19", "-1"])
+async def test_a_realm_id_with_letters_says_so(realm: str) -> None:
+    world = MetronomeWorld(customer_custom_fields={"qbo_realm_id": realm})
+    with pytest.raises(InvalidRecord, match=f"qbo_realm_id of customer {CUSTOMER_ID} is .*all digits"):
+        await world.enriched()
 
 
 async def test_without_any_company_the_webhook_is_unusable_and_says_what_to_set() -> None:
@@ -86,7 +104,58 @@ async def test_an_unknown_invoice_is_unusable() -> None:
     world = MetronomeWorld()
     with pytest.raises(InvalidRecord, match=f"invoice nowhere of customer {CUSTOMER_ID}.*same environment"):
         await world.enriched(a_webhook(invoice_id="nowhere"))
-    assert len(world.transport.calls) == 1
+    assert len(world.transport.calls) == 1 + len(EARLY_PAUSES_SECONDS)
+
+
+# What is not decided yet
+
+
+def drafts(world: MetronomeWorld, until: float, *, there: bool = True) -> None:
+    """Metronome says DRAFT, or does not even know the invoice, until so many seconds have passed."""
+    core = world.transport.core
+
+    def early(request: http.Request) -> http.Answer:
+        if "/invoices/" not in request.path or world.clock.now - START >= until:
+            return core(request)
+        if not there:
+            return http.json_answer({"message": "Invoice not found"}, 404)
+        shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
+        return http.json_answer({"data": {**shown, "status": "DRAFT"}})
+
+    world.transport.core = early
+
+
+def status_in(facts: InvoiceEnriched) -> str:
+    return str(parse_json(facts.answer)["data"]["status"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_webhook_that_is_a_moment_early_is_waited_for(there: bool) -> None:
+    world = MetronomeWorld()
+    drafts(world, 3.0, there=there)
+    assert status_in(await world.facts()) == "FINALIZED"
+    assert 3 < world.clock.now - START < 10
+
+
+async def test_what_stays_a_draft_goes_on_as_one_and_holds_nobody_up() -> None:
+    world = MetronomeWorld()
+    drafts(world, 1e9)
+    assert status_in(await world.facts()) == "DRAFT"
+    assert world.clock.now - START < 10
+
+
+async def test_only_so_many_are_waited_for_at_a_time() -> None:
+    world = MetronomeWorld()
+    drafts(world, 1e9)
+    for _ in range(EARLY_AT_ONCE_MAX):
+        await world.enricher.early.acquire()
+    assert status_in(await world.facts()) == "DRAFT"
+    assert world.clock.now - START < 1
+
+
+async def test_a_draft_that_is_gone_when_it_is_asked_for_again_is_no_dead_letter() -> None:
+    world = MetronomeWorld()
+    assert await world.enriched(a_webhook(invoice_id="gone"), {"source": b"worker"}) == []
 
 
 async def test_an_invoice_of_another_customer_is_unusable() -> None:
@@ -148,6 +217,45 @@ async def test_an_unknown_event_is_ignored_without_asking_anybody() -> None:
     world = MetronomeWorld()
     assert await world.enriched(b'{"id": "e", "type": "alerts.spend_threshold_reached", "properties": {}}') == []
     assert world.transport.calls == []
+
+
+@pytest.mark.parametrize("date", ["", "Mon, 02 Nov 2026 01:00:00 GMT", "2026-11-02 01:00:00 UTC", None, 7])
+async def test_a_field_that_nobody_reads_does_not_matter(date: object) -> None:
+    properties = {"invoice_id": INVOICE_ID, "customer_id": CUSTOMER_ID, "invoice_finalized_date": date}
+    assert (await MetronomeWorld().facts(a_webhook(properties=properties, id=7))).invoice_id == INVOICE_ID
+
+
+async def test_custom_fields_without_a_value_are_absent() -> None:
+    world = MetronomeWorld(customer_custom_fields={"qbo_customer_id": "58"})
+    shown = world.core.shown_invoice(world.core.invoices[INVOICE_ID])
+    core = world.transport.core
+    fields = {"customer_custom_fields": {"other": None, "qbo_realm_id": "1"}, "contract_custom_fields": {"x": None}}
+    world.transport.core = lambda request: (
+        http.json_answer({"data": {**shown, **fields}}) if "/invoices/" in request.path else core(request)
+    )
+    assert (await world.facts()).realm == "1"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, '{"message":"Contract not found"}'), (400, "{}"), (200, '{"data":7}')]
+)
+async def test_a_contract_that_cannot_be_had_costs_its_name_and_not_the_invoice(status: int, body: str) -> None:
+    world = MetronomeWorld(contract_custom_fields={"qbo_memo_ref": "MSA-1042"})
+    world.faults.add(Fault("status", path_contains="/contracts/get", status=status, body=body))
+    facts = await world.facts()
+    assert (facts.contract_name, facts.hierarchy, facts.memo_ref) == (None, None, "MSA-1042")
+    world.core.store.find("contract", "e91a1e81-6f2f-5d84-a5f0-7be08b339c95")["name"] = "Enterprise"
+    assert (await world.facts()).contract_name == "Enterprise"  # it is asked for again
+
+
+async def test_a_customer_that_cannot_be_read_is_unusable_and_says_which_field() -> None:
+    world = MetronomeWorld()
+    core = world.transport.core
+    world.transport.core = lambda request: (
+        http.json_answer({"data": {"id": CUSTOMER_ID}}) if request.path.endswith(CUSTOMER_ID) else core(request)
+    )
+    with pytest.raises(InvalidRecord, match="customer cannot be read: name: Field required"):
+        await world.enriched()
 
 
 # Trouble that passes

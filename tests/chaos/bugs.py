@@ -21,9 +21,12 @@ from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, lookup, post
 from agents.post.unsettled import UnsettledAttempts
-from agents.translate import amounts, translate
+from agents.translate import amounts, eligibility, translate
+from agents.translate.declined import skipped
+from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, move
+from models.metronome import DECIDED
 from models.money import EXACT, Unit
 from models.outcomes import ErrorFacts
 
@@ -134,6 +137,14 @@ async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
 _handled = post.post
 
 
+# What Metronome has not decided
+
+
+def _early_is_decided(status: str) -> None:
+    if status not in DECIDED:
+        raise skipped(NOT_FINALIZED, f"the invoice's status is {status}")
+
+
 # The limits
 
 
@@ -208,6 +219,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a lost answer is taken as success", ((QuickBooksClient, "write", _lost_means_done),)),
     Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
+    Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),

@@ -54,6 +54,7 @@ class Met:
     memory: str
     statuses: frozenset[str]
     units: frozenset[str]
+    early: int
     regenerated: bool
 
 
@@ -97,6 +98,7 @@ def _met(world: World) -> Met:
         memory=world.plan.memory,
         statuses=frozenset(each["status"] for each in invoices),
         units=frozenset(each["credit_type"]["name"] for each in invoices),
+        early=world.people.early,
         regenerated=any(each.get("regenerated_from_invoice_id") for each in invoices),
     )
 

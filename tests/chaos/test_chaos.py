@@ -32,6 +32,7 @@ def test_the_seeds_meet_every_kind_of_trouble() -> None:
     assert {each.memory for each in met} == {"on", "short", "off"}
     assert {"FINALIZED", "VOID"} <= frozenset[str]().union(*(each.statuses for each in met))
     assert any(each.regenerated for each in met)
+    assert sum(each.early for each in met) > 20
     assert len(frozenset[str]().union(*(each.units for each in met))) == 2
 
 

@@ -198,4 +198,6 @@ class Worker:
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
     ) -> "asyncio.Future[int]":
         partition = 0 if role == "deadletters" else self._at.company_partition((key or b"").decode())
+        if role == "webhooks":
+            partition = partition_of((key or b"").decode(), self._at.webhook_partitions)
         return self._producer.send(TOPICS[role], partition, key, value or b"", headers)

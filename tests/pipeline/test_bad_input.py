@@ -124,11 +124,11 @@ async def test_an_invoice_of_another_customer_becomes_a_dead_letter(rig: Rig) ->
 # Invoices that a rule stops
 
 
-async def test_a_draft_is_skipped(rig: Rig) -> None:
+async def test_a_draft_waits(rig: Rig) -> None:
     invoice_id = rig.new_invoice(status="DRAFT")
     await rig.publish_webhooks(invoice_id)
     outcome = await rig.outcome(invoice_id)
-    assert (outcome.result, outcome.rule) == ("skipped", "not finalized")
+    assert (outcome.result, outcome.rule) == ("parked", "not finalized")
     assert rig.documents_of(invoice_id) == []
 
 

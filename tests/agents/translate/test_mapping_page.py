@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents.translate.templates import DOCUMENT_NAMES, LINE_NAMES
-from models.commands import PostInvoice
+from models.commands import NOT_FINALIZED, PostInvoice
 from models.events import ContractHierarchy
 from models.money import parse_json
 from models.policy import Policy
@@ -45,8 +45,8 @@ def invoice_of(unit: str | None = None, lines: list[Any] | None = None, **change
 def test_every_rule_by_which_an_invoice_is_declined_is_on_the_page() -> None:
     code = "".join(path.read_text() for path in (ROOT / "agents").rglob("*.py"))
     rules = set(re.findall(r'raise (?:refused|skipped)\(\s*"([^"]+)"', code))
-    listed = set(re.findall(r"^\| `([^`]+)` \| (?:refused|skipped) \|", PAGE, re.MULTILINE))
-    assert listed == rules | {"unreadable answer", "another invoice"}
+    listed = set(re.findall(r"^\| `([^`]+)` \| (?:refused|skipped|parked) \|", PAGE, re.MULTILINE))
+    assert listed == rules | {"unreadable answer", "another invoice", NOT_FINALIZED}
 
 
 def test_every_name_that_a_template_may_use_is_on_the_page() -> None:

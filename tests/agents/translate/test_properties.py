@@ -203,6 +203,7 @@ def is_exact_or_declined(invoice: Json, commands: list[Command], policy: Policy)
             is_accepted(document, policy)
         case DeclineInvoice():
             assert f"`{last.rule}`" in documented_rules()
+            assert (last.decision == "parked") is (invoice["status"] not in ("FINALIZED", "VOID"))
             assert last.reason.strip()
         case VoidInvoice():
             assert invoice["status"] == "VOID"
@@ -260,4 +261,4 @@ def books(class_tracking: Any, outside_the_us: bool) -> Books:
 @cache
 def documented_rules() -> set[str]:
     """The first column of the table of what is not posted."""
-    return set(re.findall(r"^\| (`[^`]+`) \| (?:refused|skipped) \|", MAPPING.read_text(), re.MULTILINE))
+    return set(re.findall(r"^\| (`[^`]+`) \| (?:refused|skipped|parked) \|", MAPPING.read_text(), re.MULTILINE))

@@ -111,10 +111,18 @@ def test_a_voided_invoice_is_to_be_voided() -> None:
 
 
 @pytest.mark.parametrize("status", ["DRAFT", "DRAFT_INCOMPLETE", "finalized", "SOMETHING"])
-def test_an_invoice_that_is_not_finalized_is_skipped(status: str) -> None:
+def test_an_invoice_that_is_not_finalized_waits_until_it_is(status: str) -> None:
     command = declined(an_invoice(status=status))
-    assert (command.decision, command.rule) == ("skipped", "not finalized")
+    assert (command.decision, command.rule) == ("parked", "not finalized")
+    assert command.customer_id == CUSTOMER_ID
     assert status in command.reason
+
+
+def test_a_draft_may_lack_anything_and_is_not_decided_by_it() -> None:
+    draft = {"id": INVOICE_ID, "customer_id": CUSTOMER_ID, "status": "DRAFT_INCOMPLETE"}
+    command = declined(draft)
+    assert (command.decision, command.rule) == ("parked", "not finalized")
+    assert (declined({**draft, "status": "FINALIZED"}).decision) == "refused"
 
 
 def test_an_unbillable_invoice_is_skipped() -> None:

@@ -15,11 +15,13 @@ import pytest
 from agents.clients.failures import OutcomeUnknown, TokenRefused, Wait
 from agents.clients.metronome import MetronomeClient
 from agents.translate.translate import translate
-from agents.watch import Announced, Horizon, KnownInvoices, notice
+from agents.watch import Announced, Horizon, KnownInvoices, announcement_of
 from models.document import doc_number, reversal_id
+from models.events import Announcement
 from models.ledger import LedgerEntry
 from models.metronome import ListedInvoice
 from models.policy import Policy
+from models.subject import FINALIZATION
 from simulators.faults import Fault, Faults
 from simulators.kafka.embedded import embedded_broker
 from simulators.metronome.core import Metronome
@@ -79,14 +81,15 @@ class World:
         invoice = an_invoice(id=str(uuid4()), customer_id=customer_id, status=status, issued_at=issued_at)
         return self.metronome.add_invoice(json_of(invoice))
 
-    def in_ledger(self, invoice_id: str, state: Any = "posted") -> None:
-        entry = LedgerEntry(realm="1", invoice_id=invoice_id, state=state, qbo_id="1", changed_at=NOW - DAY)
+    def in_ledger(self, invoice_id: str, state: Any = "posted", **changes: Any) -> None:
+        fields = {"realm": "1", "invoice_id": invoice_id, "state": state, "qbo_id": "1", "changed_at": NOW - DAY}
+        entry = LedgerEntry(**{**fields, **changes})
         self.known.enter(entry)
 
-    async def announce(self, invoice: ListedInvoice) -> None:
-        self.announced.append((invoice.id, invoice.status))
+    async def announce(self, found: Announcement) -> None:
+        self.announced.append((found.invoice_id, found.status))
 
-    async def round(self, announce: Callable[[ListedInvoice], Awaitable[None]] | None = None) -> Round:
+    async def round(self, announce: Callable[[Announcement], Awaitable[None]] | None = None) -> Round:
         self.announced.clear()
         return await self.watch.round(announce or self.announce)
 
@@ -114,7 +117,7 @@ async def test_what_was_announced_is_not_announced_by_the_next_round() -> None:
 
 
 async def test_what_could_not_be_announced_is_announced_by_the_next_round() -> None:
-    async def away(_: ListedInvoice) -> None:
+    async def away(_: Announcement) -> None:
         raise ConnectionError("no broker")
 
     world = World()
@@ -158,6 +161,33 @@ async def test_an_invoice_without_a_date_is_counted_and_left_to_a_person() -> No
     world.add(days=None)
     done = await world.round()
     assert (done.undated, world.announced) == (1, [])
+
+
+@pytest.mark.parametrize("days", [1, 100, None])
+async def test_the_void_of_a_posted_invoice_is_found_whether_or_not_it_says_when_it_was_issued(
+    days: float | None,
+) -> None:
+    """Behind voids that are too old to be looked at, too."""
+    world = World(page_size=2)
+    for number in range(7):
+        world.add(days=400 + number, status="VOID")
+    voided = world.add(days=days, status="VOID")
+    world.in_ledger(voided)
+    done = await world.round()
+    assert (world.announced, done.announced_voids, done.undated) == ([(voided, "VOID")], 1, 0)
+
+
+async def test_what_was_not_final_when_its_webhook_came_is_announced_when_it_is() -> None:
+    world = World()
+    early, late = world.add(days=0), world.add(days=0, status="DRAFT")
+    for each, state in ((early, "parked"), (late, "skipped")):
+        world.in_ledger(each, state, qbo_id=None, waits_for=FINALIZATION)
+    await world.round()
+    assert world.announced == [(early, "FINALIZED")]
+    world.in_ledger(early, qbo_id="1")
+    world.watch.announced = Announced(DAY)
+    await world.round()
+    assert world.announced == []
 
 
 async def test_a_429_is_waited_for() -> None:
@@ -217,8 +247,8 @@ async def test_it_ends_between_two_requests_when_asked_to() -> None:
     for number in range(9):
         world.add(f"c-{number}")
 
-    async def announce_and_stop(invoice: ListedInvoice) -> None:
-        await world.announce(invoice)
+    async def announce_and_stop(found: Announcement) -> None:
+        await world.announce(found)
         world.stopping.set()
 
     done = await world.round(announce_and_stop)
@@ -247,7 +277,9 @@ async def test_the_story_of_an_invoice_says_that_watch_found_it_and_what_took_it
         async with recording(settings) as recorder:
             await recorder.story(invoice)
             listed = ListedInvoice(id=invoice["id"], customer_id=invoice["customer_id"], status="VOID")
-            at = await recorder.send(recorder.names.webhooks, notice(listed), headers=[("source", b"watch")])
+            at = await recorder.send(
+                recorder.names.webhooks, announcement_of(listed).encode(), headers=[("source", b"watch")]
+            )
             facts, facts_at = await recorder.facts(invoice | {"status": "VOID"}, webhook=at)
             [command] = translate(facts, facts_at, policy=settings.policy)
             [place] = await recorder.commands([command])

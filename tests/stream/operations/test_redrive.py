@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from agents.enrich import read_webhook
 from models.commands import COMMANDS, SetCustomerMapping
+from models.events import Announcement
 from simulators.kafka.embedded import embedded_broker
 from stream.cli import cli
 from stream.kafka.log import EventLog, RawRecord
@@ -65,6 +68,23 @@ async def test_what_was_posted_after_it_was_parked_waits_no_more(settings: Setti
         (place,) = await recorder.commands([command])
         await recorder.outcome(command, place, "posted")
     assert await unfinished(settings, subject=None, waits_for=None) == []
+
+
+async def test_metronome_is_asked_again_where_it_had_not_decided(settings: Settings) -> None:
+    draft = invoice_of(1) | {"status": "DRAFT"}
+    now = datetime.now(UTC)
+    async with recording(settings) as recorder:
+        await recorder.story(draft, received_at=now)
+    found = await unfinished(settings, subject=None, waits_for=None)
+    commands, webhooks = topic_names(settings).commands, topic_names(settings).webhooks
+    before = await read_all(settings, commands)
+    assert await redrive_commands(settings, found) == 1
+    assert await read_all(settings, commands) == before
+    [_, asked] = await read_all(settings, webhooks)
+    assert (asked.key, dict(asked.headers)["source"]) == (draft["id"].encode(), b"worker")
+    assert read_webhook(asked.value or b"") == read_webhook(
+        Announcement(invoice_id=draft["id"], customer_id=draft["customer_id"], status="FINALIZED").encode()
+    )
 
 
 async def test_a_dead_letter_goes_back_to_where_it_came_from_without_our_headers(settings: Settings) -> None:
