@@ -15,7 +15,7 @@ from models.money import parse_json
 from simulators import http
 from simulators.faults import Fault
 from tests.agents.enriching import CACHE_SECONDS, KAFKA_TIME, MetronomeWorld, a_webhook
-from tests.agents.in_process import START, Clock
+from tests.agents.in_process import ANSWER_SECONDS, START, Clock
 from tests.builders import CREDITS, CUSTOMER_ID, EUROS, INVOICE_ID, a_line
 
 ROUTES = Routes("qbo_realm_id", {"EUR": "eur-realm"}, "default-realm")
@@ -295,7 +295,7 @@ async def test_patience_over_raises_what_went_wrong_last(status: int, failure: t
     world.faults.add(Fault("status", status=status, count=100_000))
     with pytest.raises(failure):
         await world.enriched()
-    assert 21_000 < world.clock.now - START <= 21_600
+    assert 21_000 < world.clock.now - START <= 21_600 + ANSWER_SECONDS  # the last answer may end behind the bound
     assert len(world.transport.calls) < 1000
 
 
