@@ -50,6 +50,7 @@ from .enrich import Enricher
 from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
+from .post.ledger_age import LedgerAge
 from .post.parked import ParkedCommands
 from .post.sink import LedgerTables, Sink
 from .post.unsettled import UnsettledAttempts
@@ -175,7 +176,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Options:
-    """What the settings of these names say (docs/settings.md)."""
+    """What the settings of these names say (docs/settings.md), and how old the ledger was found to be."""
 
     policy_of: Callable[[str], Policy]
     retry: RetryPolicy
@@ -188,6 +189,7 @@ class Options:
     parked_probe_seconds: float
     refresh_before_seconds: float
     hard_expiry_warning_days: float
+    ledger_age: LedgerAge = LedgerAge()
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ class Pipeline:
             now=now,
             batches=self.batches,
             trust_requestids=options.trust_requestids,
+            ledger_age=options.ledger_age,
         )
         self.agents = self._agents()
 
@@ -320,9 +323,14 @@ class Pipeline:
 
     async def publish(self, records: Sequence[Published | DeadLetter]) -> None:
         """Send the records in order; returns when the broker has confirmed each. Raises InvalidRecord, and sends none,
-        when one is too large for Kafka."""
-        for confirmation in await self._sent(records):
-            await confirmation
+        when one is too large for Kafka; and StopWorker when the broker does not take one: no record is to blame."""
+        try:
+            for confirmation in await self._sent(records):
+                await confirmation
+        except (InvalidRecord, StopWorker):
+            raise
+        except Exception as error:
+            raise StopWorker(f"Kafka did not take a record: {type(error).__name__}: {error}") from error
 
     async def _sent(self, records: Sequence[Published | DeadLetter]) -> list[Awaitable[object]]:
         addressed = [_addressed(record) for record in records]

@@ -59,7 +59,8 @@ class LedgerEntry(Record):
 
     `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
     counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
-    `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void.
+    `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void. `look_up_first`: the books
+    may hold a document of it that this ledger does not know of.
     """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"
@@ -76,6 +77,7 @@ class LedgerEntry(Record):
     attempts: int = 0
     refusals: int = 0
     void_wanted: bool = False
+    look_up_first: bool = False
     attempt: Attempt | None = None
     waits_for: Cause | None = None
     reason: str | None = None
@@ -106,8 +108,8 @@ def move(entry: LedgerEntry, state: State, **changes: Any) -> LedgerEntry:
 class Batch(Record):
     """A batch that was about to leave, recorded and confirmed before; until its answer is there.
 
-    `writes` are the requestids of its writes, in their order: they say what it holds to the byte, since each is derived
-    from its write's content. `sent` counts how often it left, this time included.
+    `writes` are the requestids of its writes, in their order: they say what it holds but for DocNumbers, since each is
+    derived from its write's content. `sent` counts how often it left, this time included.
     """
 
     type: Literal["Batch"] = "Batch"

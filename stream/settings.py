@@ -99,6 +99,12 @@ class Kafka(Section):
         le=104_857_600,
         description="largest record; an invoice with thousands of lines has megabytes. Topics are made to take as much",
     )
+    connection_timeout_seconds: int = Field(
+        12, ge=3, le=300, description="a request that a broker does not answer is given up, and sent to another broker"
+    )
+    unconfirmed_warning_seconds: int = Field(
+        30, ge=1, description="a record without a confirmation for this long is a warning, and shows in `health`"
+    )
     fetch_wait_milliseconds: int = Field(
         20, ge=1, le=5000, description="how long a worker's fetch waits for more records; every stage adds up to this"
     )

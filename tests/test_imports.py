@@ -35,7 +35,7 @@ ONLY = {
     # library or room: the only files that import it
     "faust": ("stream/engine/",),
     "mode": ("stream/engine/",),
-    "aiokafka": ("stream/kafka/", "stream/engine/contract.py"),
+    "aiokafka": ("stream/kafka/", "stream/engine/contract.py", "stream/engine/broker_requests.py"),
     "simulators": ("simulators/", "stream/demo/", "stream/cli/demo.py", "stream/cli/sandbox.py"),
     "stream.cli": ("stream/cli/", "stream/__main__.py"),
     "stream.engine": ("stream/engine/", "stream/cli/worker.py"),

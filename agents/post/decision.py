@@ -4,6 +4,7 @@
     …looked up and not there, but it may still come      → send the very same write again; or, should it not be the same
                                                            or a requestid not be trusted, wait until it cannot come
     …looked up and not there when it cannot come any more, or found: the attempt is settled, and
+    the books may hold what a ledger of before wrote     → look it up
     the books hold what they should                      → done
     QuickBooks' answer was no                            → refuse
     a document is to be created that was attempted before, by whomever, and was not looked for since → look it up
@@ -143,9 +144,15 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
             return LookUp(state.run_ends_at)
         write = goal.write(entry, state.numbers_taken)
         match write:
-            case Send(requestid=attempt.requestid) if trust_requestids and state.refusal is None:
+            case Send(requestid=attempt.requestid, number=attempt.doc_number) if (
+                trust_requestids and state.refusal is None
+            ):
                 return replace(write, certain=False)
         return WaitUntil(state.run_ends_at)
+    if entry.look_up_first and not (entry.in_books or state.is_absent):
+        sought = goal.write(entry, state.numbers_taken) or HaveNone().write(entry, state.numbers_taken)
+        if isinstance(sought, Send):
+            return LookUp(NEVER, sought)
     if (reached := goal.reached(entry)) is not None:
         return Done(reached)
     if state.refusal is not None:
@@ -196,6 +203,7 @@ def is_tried_again(failure: Failure) -> bool:
 def after_look_up(state: WriteState, found: LedgerEntry) -> WriteState:
     """What is known once the attempt is settled: the document is there, so that nothing more can come of it; or it
     cannot come any more. Then a requestid that was used is of no use again."""
+    found = found.replace(look_up_first=False)
     if state.requestid_used and not found.in_books:
         found = found.replace(refusals=found.refusals + 1)
     return replace(
@@ -249,14 +257,14 @@ class HaveDocument:
         body, operation = self.resolved.body(number), "create"
         if entry.in_books:
             body, operation = body | {"Id": entry.qbo_id, "SyncToken": entry.sync_token, "sparse": True}, "update"
-        content = encode(body)
+        subject, unnumbered = Subject.invoice(document.invoice_id), encode(body | {"DocNumber": ""})
         return Send(
             operation="update" if entry.in_books else "create",
             kind=document.kind,
             number=number,
-            content=content,
+            content=encode(body),
             content_hash=self.resolved.content_hash,
-            requestid=requestid(self.realm, Subject.invoice(document.invoice_id), operation, content, entry.refusals),
+            requestid=requestid(self.realm, subject, operation, unnumbered, entry.refusals, len(numbers_taken)),
             customer_ref=self.resolved.customer,
             txn_date=document.txn_date,
         )

@@ -11,6 +11,8 @@ from models.quickbooks import ENTITY, quoted
 from .resolve import Resolved
 from .sink import Sink
 
+KINDS: tuple[Kind, ...] = ("invoice", "creditmemo")
+
 
 async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved | None, sink: Sink) -> LedgerEntry:
     """What became of the entry's attempt: the entry as the books have it, without the attempt, also put into the table.
@@ -24,7 +26,12 @@ async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved
         found = await fetched(entry, attempt.kind, sink)
     else:
         conclusive = sink.retry.monotonic() >= conclusive_from
-        found = await _by_identity(entry, attempt, sink)
+        # What an unknown ledger of before wrote, and is to be voided, may be either.
+        kinds: tuple[Kind, ...] = (attempt.kind,) if entry.kind or attempt.operation == "create" else KINDS
+        for kind in kinds:
+            attempt = attempt.replace(kind=kind)
+            if (found := await _by_identity(entry, attempt, sink)) is not None:
+                break
         if found is None and not conclusive:
             return entry
     settled = move(entry, "attempting", attempt=None, content_hash=None, changed_at=sink.now())

@@ -109,12 +109,14 @@ async def _executed(command: Command, at: Address, sink: Sink) -> Report:
 async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
-    if entry is not None and (repeated := _already_executed(entry, command, at)) is not None:
+    is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
+    if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated
     if isinstance(command, DeclineInvoice):
         return _decline(command, entry, sink)
     # An attempt is recorded with its command, so that an older one that comes again leaves it alone.
     entry = (entry or documents.first_entry(command, sink)).replace(command=at, result=None)
+    entry = sink.ledger_age.marked(entry, command, at)
     began = sink.circuit_breaker.monotonic()
     try:
         report = await (
@@ -158,11 +160,13 @@ async def _reverse(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Repo
     if entry.in_books and entry.attempt is None:
         reversal.close(command, f"{entry.doc_number} takes it back", sink)
         return Report("unchanged", entry, reason="it is taken back already")
-    retries = sink.retries(command.realm)
+    retries, look_up_first = sink.retries(command.realm), entry.look_up_first
     entry, ours = await reversal.live_document(entry, sink, retries)
     if entry.state == "voided":  # a person took ours back
         return _of_write(documents.adopted(entry, "voided", sink), STAYS_VOIDED, rule=VOIDED_RULE)
     original = reversal.original_of(command, sink)
+    if look_up_first and not original.attempts:
+        original = original.replace(look_up_first=True)
     if ours is not None:
         written = documents.adopted(entry, "posted", sink)
     else:

@@ -17,6 +17,7 @@ from models.subject import QUICKBOOKS, QUOTA, Cause
 
 from .batches import Batches
 from .circuit_breaker import CircuitBreaker
+from .ledger_age import LedgerAge
 from .parked import ParkedCommands
 from .unsettled import UnsettledAttempts
 
@@ -77,6 +78,7 @@ class Sink:
     now: Callable[[], datetime]
     batches: Batches
     trust_requestids: bool = True
+    ledger_age: LedgerAge = LedgerAge()
 
     def retries(self, realm: str) -> Retries:
         """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""
@@ -107,10 +109,15 @@ class Parked(Exception):
         self.error = error
 
 
-def requestid(realm: str, subject: str, operation: str, body: bytes, refusals: int = 0) -> str:
+def requestid(
+    realm: str, subject: str, operation: str, body: bytes, refusals: int = 0, numbers_taken: int = 0
+) -> str:
     """The same write has the same id for ever; a changed body has another, and a write after a definite refusal too.
 
-    Whether QuickBooks answers a repeated requestid with the refusal of before is not published (§3.2).
+    Whether QuickBooks answers a repeated requestid with the refusal of before is not published (§3.2). The `body` is
+    without its DocNumber, which depends on what came before, and so on what the ledger knows; but one that follows on
+    `numbers_taken` others is another write.
     """
-    identity = "\n".join((realm, subject, operation, str(refusals))).encode() + b"\n" + body
+    counts = str(refusals) + (f" {numbers_taken}" if numbers_taken else "")
+    identity = "\n".join((realm, subject, operation, counts)).encode() + b"\n" + body
     return hashlib.sha256(identity).hexdigest()[:REQUESTID_CHARACTERS]

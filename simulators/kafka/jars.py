@@ -139,6 +139,11 @@ class KafkaFromJars:
         """Start and wait until the broker answers. Raises `KafkaJarsUnavailable`, `KafkaDidNotStart`."""
         if self.is_running:
             return
+        self.launch()
+        self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start without waiting for an answer: a node among several has none before the others run."""
         java, classpath = find_java(), f"{resolve_jars()}/*"
         if not is_free(self._port):  # else whatever listens there would be taken for this broker
             raise KafkaDidNotStart(f"port {self._port} is in use: stop what listens there, or choose another port")
@@ -155,8 +160,11 @@ class KafkaFromJars:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is ours to answer, with stop()
             )
+
+    def wait_until_it_answers(self) -> None:
+        """Raises `KafkaDidNotStart`."""
         try:
-            self._wait_until_it_answers(self._process)
+            self._wait_until_it_answers(self._running_process())
         except BaseException:
             self.stop()
             raise
@@ -192,21 +200,24 @@ class KafkaFromJars:
 
     def _write_configuration(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        (self.data_dir / "server.properties").write_text(
-            SERVER_PROPERTIES.format(
-                port=self._port, controller_port=self._controller_port, log_dir=self.data_dir / "log"
-            )
-        )
+        (self.data_dir / "server.properties").write_text(self._properties())
         (self.data_dir / "log4j2.properties").write_text(LOG4J_PROPERTIES.format(log_file=self.log_file))
+
+    def _properties(self) -> str:
+        return SERVER_PROPERTIES.format(
+            port=self._port, controller_port=self._controller_port, log_dir=self.data_dir / "log"
+        )
+
+    def _cluster_id(self) -> str:
+        return made_cluster_id()
 
     def _format(self, java: str, classpath: str) -> None:
         """Give the data directory its cluster id, once: formatted storage keeps the one it has."""
         if (self.data_dir / "log" / "meta.properties").exists():
             return
         tool = [java, "-Xmx128m", *self._log4j_option, "-cp", classpath, "kafka.tools.StorageTool"]
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # Kafka's own form of a UUID
         properties = self.data_dir / "server.properties"
-        _run([*tool, "format", f"--cluster-id={cluster_id}", f"--config={properties}"], FORMAT_TIMEOUT_SECONDS)
+        _run([*tool, "format", f"--cluster-id={self._cluster_id()}", f"--config={properties}"], FORMAT_TIMEOUT_SECONDS)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         client = AdminClient(
@@ -237,6 +248,11 @@ class KafkaFromJars:
     def _discard_data(self) -> None:
         if self._temporary:
             self._temporary.cleanup()
+
+
+def made_cluster_id() -> str:
+    """A new one, in Kafka's own form of a UUID."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def free_port(other_than: int | None = None) -> int:

@@ -26,6 +26,7 @@ from stream.wiring import TokenCipher, enricher, metronome_client, quickbooks_cl
 from .contract import check_engine
 from .faust_patches import patch_transport
 from .tables import ChangelogTable, table_of
+from .watchdog import Watchdog
 
 PRODUCER_LINGER_SECONDS = 0.005
 """Records of some milliseconds leave in one request: fewer requests for the broker, and for us (`make bench`)."""
@@ -37,7 +38,9 @@ class Engine:
     def __init__(self, settings: Settings, transport: Transport, oauth: IntuitOAuth) -> None:
         check_engine()
         self.app = _faust_app(settings)
-        patch_transport(self.app, settings.kafka.fetch_wait_milliseconds)
+        patch_transport(
+            self.app, settings.kafka.fetch_wait_milliseconds, settings.kafka.connection_timeout_seconds
+        )
         self._topics = {role: self._topic(name) for role, name in topic_names(settings).by_role().items()}
         partitions = settings.kafka.company_partitions
         tables = Tables(**{name: table_of(self.app, name, row, partitions) for name, row in TABLES.items()})
@@ -53,6 +56,12 @@ class Engine:
         self.app.tables["invoices"].on_recover(self.pipeline.recovered)
         self.app.timer(settings.quickbooks.parked_probe_seconds)(self.pipeline.probe)
         self.app.on_partitions_revoked.connect(self._revoked)
+        changelogs = [self.app.tables[name] for name in TABLES]
+        self.watchdog = Watchdog(
+            self.app,
+            settings.kafka.unconfirmed_warning_seconds,
+            lambda: next((each.failure for each in changelogs if each.failure is not None), None),
+        )
 
     def _ports(self, settings: Settings, transport: Transport, oauth: IntuitOAuth) -> Ports:
         metronome = metronome_client(settings, transport)

@@ -11,12 +11,20 @@ from typing import Any
 
 import faust
 import mode
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.consumer import ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
+
+from mode.threads import ServiceThread
 
 from stream import OperatorError
 
@@ -167,6 +175,65 @@ RELIANCES = (
         ((Recovery, "__init__"), (Recovery, "on_recovery_completed")),
         "whose changelogs were recovered",
     ),
+    # A broker that hangs is given up (broker_requests.py).
+    Reliance(
+        AIOKafkaClient,
+        "_request_timeout_ms",
+        None,
+        ((AIOKafkaClient, "_get_conn"), (AIOKafkaClient, "bootstrap")),
+        "how long a connection waits for an answer",
+    ),
+    Reliance(
+        AIOKafkaClient,
+        "send",
+        ("self", "node_id", "request", "group"),
+        ((GroupCoordinator, "_send_req"), (Fetcher, "_proc_fetch_request")),
+        "how long one request may take",
+    ),
+    Reliance(AIOKafkaClient, "_conns", None, ((AIOKafkaClient, "send"),), "the connection that waits"),
+    Reliance(
+        AIOKafkaConnection, "_request_timeout", None, ((AIOKafkaConnection, "send"),), "how long one request may take"
+    ),
+    Reliance(
+        Sender,
+        "_request_timeout_ms",
+        None,
+        ((SendProduceReqHandler, "create_request"),),
+        "how long a broker waits for its replicas",
+    ),
+    Reliance(
+        Producer,
+        "_new_producer",
+        ("self", "transactional_id"),
+        ((Producer, "on_start"),),
+        "the producer whose connections are bounded",
+    ),
+    # What ended by itself is noticed (watchdog.py).
+    Reliance(mode.Service, "_shutdown", None, ((mode.Service, "set_shutdown"),), "Faust's fetcher has ended"),
+    Reliance(faust.App, "_fetcher", None, ((faust.App, "_stop_fetcher"),), "Faust's fetcher has ended"),
+    Reliance(ThreadDelegateConsumer, "_thread", None, ((ThreadDelegateConsumer, "__init__"),), "the consumer's thread"),
+    Reliance(ServiceThread, "_thread", None, ((ServiceThread, "start"),), "the consumer's thread lives"),
+    Reliance(
+        GroupCoordinator,
+        "_coordination_task",
+        None,
+        ((GroupCoordinator, "__init__"), (GroupCoordinator, "check_errors")),
+        "the consumer is a member of its group",
+    ),
+    Reliance(
+        GroupCoordinator,
+        "_pending_exception",
+        None,
+        ((GroupCoordinator, "_push_error_to_user"), (GroupCoordinator, "check_errors")),
+        "what the group refused",
+    ),
+    Reliance(AIOKafkaConsumerThread, "_consumer", None, ((AIOKafkaConsumerThread, "on_start"),), "the consumer"),
+    Reliance(AIOKafkaConsumer, "_coordinator", None, ((AIOKafkaConsumer, "start"),), "the consumer's membership"),
+    Reliance(AIOKafkaConsumer, "_client", None, ((AIOKafkaConsumer, "__init__"),), "the consumer's connections"),
+    Reliance(AIOKafkaConsumer, "_fetcher", None, ((AIOKafkaConsumer, "start"),), "the consumer fetches"),
+    Reliance(Producer, "_producer", None, ((Producer, "on_start"),), "the producer"),
+    Reliance(AIOKafkaProducer, "_sender", None, ((AIOKafkaProducer, "start"),), "the producer sends"),
+    Reliance(AIOKafkaProducer, "client", None, ((AIOKafkaProducer, "__init__"),), "the producer's connections"),
     # What went wrong is noticed (worker.py).
     Reliance(mode.Service, "crash_reason", None, ((mode.Service, "_crash"),), "a worker that crashed ends"),
 )

@@ -28,19 +28,22 @@ from typing import Any
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 
+from .broker_requests import bound_consumer, bound_producer
+
 FETCH_BYTES_MIN = 32_768
 """A fetch that holds this much returns at once."""
 
 
-def patch_transport(app: faust.App, wait_milliseconds: int) -> None:
+def patch_transport(app: faust.App, wait_milliseconds: int, connection_seconds: float) -> None:
     """Have `app` wait at most `wait_milliseconds` for records, lose none and write none twice; before its transport is
-    first used."""
+    first used. A connection gives up after `connection_seconds` (`broker_requests.py`)."""
 
     class PatchedConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         def _create_worker_consumer(self, transport: Any) -> Any:
             consumer = super()._create_worker_consumer(transport)
             consumer._fetch_max_wait_ms = wait_milliseconds
             consumer._fetch_min_bytes = FETCH_BYTES_MIN
+            bound_consumer(consumer, connection_seconds, app.conf.broker_request_timeout)
             return consumer
 
         async def seek_to_committed(self) -> Any:
@@ -66,6 +69,11 @@ def patch_transport(app: faust.App, wait_milliseconds: int) -> None:
     class IdempotentProducer(Producer):  # type: ignore[misc]
         def _settings_extra(self) -> dict[str, Any]:
             return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
+
+        def _new_producer(self, *args: Any, **kwargs: Any) -> Any:
+            producer = super()._new_producer(*args, **kwargs)
+            bound_producer(producer, connection_seconds)
+            return producer
 
     class PatchedTransport(Transport):  # type: ignore[misc]
         Consumer = PatchedConsumer

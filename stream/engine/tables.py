@@ -6,6 +6,7 @@ has every change made so far, which is what makes an *attempted* mark durable be
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -71,10 +72,24 @@ class FaustTable(Table[Row]):
         return self._decode(self._table[key.encode()])
 
     def __setitem__(self, key: str, row: Row) -> None:
-        self._table[key.encode()] = self._encode(row)
+        of_table, encoded = key.encode(), self._encode(row)
+        with self._no_fault_of_the_record():
+            self._table[of_table] = encoded
 
     def __delitem__(self, key: str) -> None:
-        del self._table[key.encode()]
+        with self._no_fault_of_the_record():
+            del self._table[key.encode()]
+
+    @contextmanager
+    def _no_fault_of_the_record(self) -> Iterator[None]:
+        """What goes wrong between a table and its changelog (partitions that differ, a producer that stopped) ends the
+        worker."""
+        try:
+            yield
+        except KeyError:
+            raise
+        except Exception as error:
+            raise StopWorker(f"table {self._table.name} could not be changed: {error}") from error
 
     def __iter__(self) -> Iterator[str]:
         return (key.decode() for key in self._table)

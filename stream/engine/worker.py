@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from agents.clients.transport import AiohttpTransport
+from agents.delivery import StopWorker
 from stream import OperatorError
 from stream.intake.receiver import PATH, create_receiver
 from stream.kafka.producer import WebhookPublisher
@@ -55,7 +56,7 @@ async def run_worker(
                 await app.start()
                 started = asyncio.create_task(app.tables.wait_until_recovery_completed())
                 stopped = asyncio.create_task(stopping.wait())
-                crashed = asyncio.create_task(_until_crashed(app))
+                crashed = asyncio.create_task(_until_crashed(engine))
                 await asyncio.wait({started, stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
                 if started.done() and not crashed.done() and not stopping.is_set():
                     ready(f"worker ready, {where}")
@@ -75,9 +76,16 @@ def _in_words(reason: BaseException) -> str:
     return f"{type(reason).__name__}: {reason}"
 
 
-async def _until_crashed(app: object) -> None:
-    while getattr(app, "crash_reason", None) is None:
-        await asyncio.sleep(0.2)
+async def _until_crashed(engine: Engine) -> None:
+    """Returns once the app has a reason to end: one that Faust found, or the watchdog."""
+    watching = asyncio.create_task(engine.watchdog.until_ended())
+    try:
+        while engine.app.crash_reason is None:
+            await asyncio.sleep(0.2)
+            if watching.done():
+                await engine.app.crash(StopWorker(watching.result()))
+    finally:
+        watching.cancel()
 
 
 @asynccontextmanager
@@ -106,7 +114,9 @@ async def _nothing() -> None:
 async def _health(engine: Engine) -> web.Response:
     crashed = engine.app.crash_reason is not None
     recovered = engine.app.tables.recovery.completed.is_set()
-    state = "crashed" if crashed else "working" if recovered else "recovering tables"
+    unconfirmed = engine.watchdog.unconfirmed_seconds
+    working = "working" if unconfirmed is None else f"waiting {unconfirmed:.0f} s for Kafka to confirm a record"
+    state = "crashed" if crashed else working if recovered else "recovering tables"
     return web.json_response({"status": state}, status=503 if crashed else 200)
 
 

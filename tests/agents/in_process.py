@@ -22,6 +22,7 @@ from agents.clients.transport import Answer, AnswerLost, NotSent
 from agents.delivery import Delivered
 from agents.post.batches import Batches
 from agents.post.circuit_breaker import CircuitBreaker
+from agents.post.ledger_age import LedgerAge
 from agents.post.parked import ParkedCommands
 from agents.post.post import post
 from agents.post.sink import LedgerTables, Sink
@@ -205,6 +206,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 0
     limits: RateLimits = field(default_factory=lambda: RateLimits(1000, 100_000, 10, 60.0))
+    ledger_age: LedgerAge = LedgerAge()
 
     def __post_init__(self) -> None:
         self.oauth = OAuthServer(default_oauth(1), {REALM: "One"}, self.clock, "1")
@@ -246,6 +248,12 @@ class World:
             self.worker = Worker(self)
             return offset
         raise Alive(offset)
+
+    def lose_the_ledger(self) -> None:
+        """The changelogs are gone; the books and the log of commands are not."""
+        for rows in (*self.durable.values(), self.waiting, self.batches):
+            rows.clear()
+        self.worker = Worker(self)
 
     def _offset(self, offset: int | None) -> int:
         if offset is None:
@@ -315,6 +323,7 @@ class Worker:
             retry=RetryPolicy(world.retry_seconds, 30.0, world.clock, world.clock.sleep),
             now=world.clock.moment,
             batches=self.batches,
+            ledger_age=world.ledger_age,
         )
         at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
         world.log[at] = record = COMMANDS.validate_json(command.encode())

@@ -23,6 +23,7 @@ from stream.kafka.log import EventLog
 from tests import BOUND_SECONDS
 
 WAIT_MILLISECONDS = 37
+CONNECTION_SECONDS = 11
 RECORDS = 20
 
 
@@ -50,7 +51,7 @@ class Work:
             web_enabled=False,
             Table=ChangelogTable,
         )
-        patch_transport(self.app, WAIT_MILLISECONDS)
+        patch_transport(self.app, WAIT_MILLISECONDS, CONNECTION_SECONDS)
         self.table: FaustTable[str] = table_of(self.app, "values", str, PARTITIONS_PER_TOPIC)
         self.unconfirmed: set[int] = set()
         self.app.agent(self.app.topic(self.topic, key_type=bytes, value_type=bytes))(self._keep)

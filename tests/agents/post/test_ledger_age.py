@@ -1,0 +1,109 @@
+"""A ledger that is younger than the books: what it does not know of is looked up before it is written, or voided."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents.post.ledger_age import LedgerAge
+from simulators.quickbooks.settings import QuickBooksSettings
+from tests.agents.in_process import INVOICE_ID, World, a_document, a_post, a_void
+
+OTHER_ID = INVOICE_ID[:8] + "-ffff-4fff-8fff-ffffffffffff"
+"""An invoice whose short DocNumber is that of the other."""
+
+
+def forgetful(**changes: Any) -> World:
+    """QuickBooks does not remember requestids."""
+    return World(settings=QuickBooksSettings(limits=False, requestid_seconds=0), **changes)
+
+
+def reads(world: World) -> int:
+    return len(world.transport.reads())
+
+
+async def test_a_command_from_before_the_ledger_finds_its_document() -> None:
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(first_commands={0: 1})
+    outcome = await world.run(a_post("10.00"), offset=0)
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
+
+
+async def test_one_that_was_never_posted_is_created_after_one_look() -> None:
+    world = forgetful(ledger_age=LedgerAge(first_commands={0: 1}))
+    outcome = await world.run(a_post("10.00"))
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", False, 1)
+    assert reads(world) == 2  # by its number, and by customer and date
+
+
+async def test_a_command_since_the_ledger_began_is_not_looked_up() -> None:
+    world = forgetful(ledger_age=LedgerAge(first_commands={0: 1}))
+    world.offsets = 1
+    await world.run(a_post("10.00"))
+    assert reads(world) == 0
+
+
+async def test_one_that_was_parked_first_is_looked_up_when_it_resumes_with_a_younger_command() -> None:
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(first_commands={0: 1})
+    command = a_post("10.00")
+    customer = command.document.customer
+    unmapped = command.replace(document=command.document.replace(customer=customer.replace(qbo_id=None)))
+    assert (await world.run(unmapped, offset=0)).result == "parked"
+    outcome = await world.run(command, offset=7)
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
+
+
+@pytest.mark.parametrize(("kind", "result"), [("invoice", "voided"), ("creditmemo", "refused")])
+async def test_the_void_of_a_document_that_the_ledger_does_not_know(kind: Any, result: str) -> None:
+    """It is found, whichever it is; QuickBooks voids no credit memos."""
+    world = forgetful()
+    post = a_post("10.00")
+    await world.run(post.replace(document=post.document.replace(kind=kind)))
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(look_up_dated_to=post.document.txn_date)
+    outcome = await world.run(a_void())
+    assert (outcome.result, outcome.kind) == (result, kind)
+
+
+@pytest.mark.parametrize(("days", "documents"), [(0, 1), (-1, 2)])
+async def test_a_person_says_up_to_which_date_the_books_are_ahead_of_the_ledger(days: int, documents: int) -> None:
+    """As after a copy of Kafka from before was restored: the same webhook comes as a new command."""
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(look_up_dated_to=a_document("10.00").txn_date + timedelta(days=days))
+    await world.run(a_post("10.00"))
+    assert len(world.live()) == documents
+
+
+async def test_in_a_log_that_was_made_anew_smaller_offsets_are_not_older() -> None:
+    """A void would be `unchanged` for ever."""
+    world = forgetful()
+    await world.run(a_post("10.00"), offset=500)
+    world.clock.now += 60
+    assert (await world.run(a_void(), offset=3)).result == "unchanged"
+    world.ledger_age = LedgerAge(log_since=world.clock.moment())
+    assert (await world.run(a_void(), offset=3)).result == "voided"
+    assert world.live() == []
+
+
+async def test_the_order_of_arrival_does_not_change_the_requestid() -> None:
+    """Two invoices with one short number: whoever comes first has it. The ledger is gone, and they come in the other
+    order: QuickBooks, which remembers, knows both writes again."""
+    world = World()
+    first, second = a_post("10.00"), a_post("20.00", invoice_id=OTHER_ID)
+    for command in (first, second):
+        assert (await world.run(command)).result == "posted"
+    numbers = {each["Id"]: each["DocNumber"] for each in world.live()}
+    assert len(set(numbers.values())) == 2
+    world.lose_the_ledger()
+    for command in (second, first):
+        assert (await world.run(command)).result == "posted"
+    assert {each["Id"]: each["DocNumber"] for each in world.live()} == numbers
