@@ -50,7 +50,7 @@ from .enrich import Enricher
 from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
-from .post.ledger_age import LedgerAge
+from .post.ledger_age import NOTHING_MISSED, LedgerAge
 from .post.parked import ParkedCommands
 from .post.sink import LedgerTables, Sink
 from .post.unsettled import UnsettledAttempts
@@ -189,7 +189,7 @@ class Options:
     parked_probe_seconds: float
     refresh_before_seconds: float
     hard_expiry_warning_days: float
-    ledger_age: LedgerAge = LedgerAge()
+    ledger_age: LedgerAge = NOTHING_MISSED
 
 
 @dataclass(frozen=True)

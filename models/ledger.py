@@ -59,8 +59,8 @@ class LedgerEntry(Record):
 
     `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
     counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
-    `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void. `look_up_first`: the books
-    may hold a document of it that this ledger does not know of.
+    `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void. `look_up_first`: the
+    books may hold a document of it that this ledger does not know of.
     """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"

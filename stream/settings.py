@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -105,6 +106,9 @@ class Kafka(Section):
     unconfirmed_warning_seconds: int = Field(
         30, ge=1, description="a record without a confirmation for this long is a warning, and shows in `health`"
     )
+    topics_check_seconds: int = Field(
+        60, ge=1, description="how often a worker looks whether topics were changed, deleted or made anew"
+    )
     fetch_wait_milliseconds: int = Field(
         20, ge=1, le=5000, description="how long a worker's fetch waits for more records; every stage adds up to this"
     )
@@ -163,6 +167,11 @@ class QuickBooks(Section):
         True,
         description="rely on Intuit's word that a repeated requestid is not carried out twice: a write whose answer "
         "was lost is repeated at once; false waits until QuickBooks cannot be at it any more",
+    )
+    look_up_dated_to: date | None = Field(
+        None,
+        description="invoices dated up to this day are looked up in QuickBooks before they are created for the first "
+        "time: for a ledger that was lost, or restored from an older copy",
     )
     parked_probe_seconds: int = Field(
         300, ge=1, description="how often one waiting command of each cause tries whether it may resume"

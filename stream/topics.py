@@ -7,6 +7,7 @@ from typing import get_args
 from models.ledger import TABLES
 from models.record import TopicRole
 from stream.kafka.admin import FOR_EVER_MS, TopicSpec, create_by_asking, declare_topics
+from stream.kafka.installation import NOTHING_ACCEPTED, Accepted, Installation, Names, settle_installation
 
 from .settings import Settings
 
@@ -48,6 +49,11 @@ def changelog(settings: Settings, table: str) -> str:
     return f"{settings.app_id}-{table}-changelog"
 
 
+def marker(settings: Settings) -> str:
+    """The topic of the installation's marker (`stream/kafka/installation.py`), beside the changelogs."""
+    return f"{settings.app_id}-installation"
+
+
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """How each is to be: kept for ever, but dead letters for some time, and of a compact topic each key's newest."""
     names, kafka = topic_names(settings), settings.kafka
@@ -60,13 +66,15 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         specs.append(TopicSpec(name, kafka.company_partitions, "delete", FOR_EVER_MS))
     for table in TABLES:
         specs.append(TopicSpec(changelog(settings, table), kafka.company_partitions, "compact", FOR_EVER_MS))
+    specs.append(TopicSpec(marker(settings), 1, "compact", FOR_EVER_MS))
     return [replace(spec, message_bytes_max=kafka.message_bytes_max) for spec in specs]
 
 
-async def prepare_topics(settings: Settings, only: Collection[str] | None = None) -> None:
+async def prepare_topics(settings: Settings, only: Collection[str] | None = None) -> Installation | None:
     """Create what is missing and check what is there, for all our topics or `only` these names.
 
-    Raises BrokerUnreachable, TopicMismatch, TopicUnavailable (`stream/kafka/admin.py`).
+    For all: the installation's marker; None on the embedded broker, where nothing lasts. Raises BrokerUnreachable,
+    TopicMismatch, TopicUnavailable (`stream/kafka/admin.py`), InstallationMismatch (`stream/kafka/installation.py`).
     """
     kafka = settings.kafka
     assert kafka.bootstrap_servers is not None
@@ -74,10 +82,18 @@ async def prepare_topics(settings: Settings, only: Collection[str] | None = None
     if kafka.embedded:
         names = [spec.name for spec in specs]
         await create_by_asking(kafka.bootstrap_servers, names, timeout_seconds=kafka.timeout_seconds)
-        return
+        return None
     await declare_topics(
         kafka.bootstrap_servers,
         specs,
         replication_factor=kafka.replication_factor,
         timeout_seconds=kafka.timeout_seconds,
     )
+    return await installation(settings) if only is None else None
+
+
+async def installation(settings: Settings, accepted: Accepted = NOTHING_ACCEPTED) -> Installation:
+    """The installation's marker, when all topics exist. Raises InstallationMismatch, BrokerUnreachable."""
+    ours = topic_names(settings)
+    names = Names(marker(settings), changelog(settings, "invoices"), ours.commands, ours.invoices)
+    return await settle_installation(settings, names, [spec.name for spec in topic_specs(settings)], accepted)

@@ -1,4 +1,4 @@
-"""What the ledger cannot know: it is younger than the books, or than some commands, or was restored from an older copy."""
+"""What the ledger cannot know: it is younger than the books or than some commands, or was restored from an old copy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,3 +41,6 @@ class LedgerAge:
             return entry
         marked: LedgerEntry = entry.replace(look_up_first=True)
         return marked
+
+
+NOTHING_MISSED = LedgerAge()

@@ -17,7 +17,7 @@ from models.subject import QUICKBOOKS, QUOTA, Cause
 
 from .batches import Batches
 from .circuit_breaker import CircuitBreaker
-from .ledger_age import LedgerAge
+from .ledger_age import NOTHING_MISSED, LedgerAge
 from .parked import ParkedCommands
 from .unsettled import UnsettledAttempts
 
@@ -78,7 +78,7 @@ class Sink:
     now: Callable[[], datetime]
     batches: Batches
     trust_requestids: bool = True
-    ledger_age: LedgerAge = LedgerAge()
+    ledger_age: LedgerAge = NOTHING_MISSED
 
     def retries(self, realm: str) -> Retries:
         """The attempts at one thing in QuickBooks. Raises Parked while the company is away."""
@@ -109,9 +109,7 @@ class Parked(Exception):
         self.error = error
 
 
-def requestid(
-    realm: str, subject: str, operation: str, body: bytes, refusals: int = 0, numbers_taken: int = 0
-) -> str:
+def requestid(realm: str, subject: str, operation: str, body: bytes, refusals: int = 0, numbers_taken: int = 0) -> str:
     """The same write has the same id for ever; a changed body has another, and a write after a definite refusal too.
 
     Whether QuickBooks answers a repeated requestid with the refusal of before is not published (§3.2). The `body` is

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Self
 
-from .jars import KafkaFromJars, free_port, made_cluster_id
+from .jars import KafkaFromJars, made_cluster_id
 
 NODES = 3
 

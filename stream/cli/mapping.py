@@ -56,6 +56,6 @@ def map_(
 
 async def _publish(settings: Settings, command: SetCustomerMapping | SetItemMapping) -> None:
     topic = topic_names(settings).commands
-    await prepare_topics(settings, only={topic})
+    await prepare_topics(settings)
     async with publishing(settings) as publisher:
         await publisher.send(topic, command.realm.encode(), command.encode())

@@ -12,20 +12,28 @@ from stream.kafka.admin import (
     compare_topics,
     declare_topics,
 )
+from stream.kafka.installation import Accepted
 from stream.settings import Settings
-from stream.topics import DAY_MS, topic_specs
+from stream.topics import DAY_MS, installation, topic_specs
 
 from .common import EXIT_TROUBLE, Config, Json, err, load_settings, out, print_json
 
 
 def topics(
     create: Annotated[bool, typer.Option("--create", help="Create the topics that are missing.")] = False,
+    accept_empty_ledger: Annotated[
+        bool, typer.Option(help="The ledger is lost for good: look everything up before it is created.")
+    ] = False,
+    accept_new_log: Annotated[
+        bool, typer.Option(help="The topics of commands or invoices are lost for good: go on with new ones.")
+    ] = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """List our topics, and say what differs from what we need; the exit code is 1 when something does.
 
-    Nothing that exists is ever changed.
+    Nothing that exists is ever changed. With one of the options `--accept-…` it is noted, once, that what a worker
+    refused to start with is right.
 
     Examples:
 
@@ -36,6 +44,8 @@ def topics(
     settings = load_settings(config, "kafka.bootstrap_servers")
     specs = topic_specs(settings)
     created, differences = asyncio.run(_look(settings, specs, create))
+    if not differences:
+        asyncio.run(installation(settings, Accepted(accept_empty_ledger, accept_new_log)))
     if json:
         print_json([_row(spec, created, differences) for spec in specs])
     else:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,14 @@ from agents.clients.oauth import IntuitOAuth
 from agents.clients.transport import Transport
 from agents.delivery import Event, Headers
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
+from agents.post.ledger_age import LedgerAge
 from agents.write_back import WriteBack
 from models.ledger import TABLES
 from models.record import Address, TopicRole
+from stream.kafka.installation import Installation, TopicGuard
 from stream.kafka.log import EventLog
 from stream.settings import Settings
-from stream.topics import topic_names
+from stream.topics import topic_names, topic_specs
 from stream.wiring import TokenCipher, enricher, metronome_client, quickbooks_client, retry_policy
 
 from .contract import check_engine
@@ -35,19 +38,19 @@ PRODUCER_LINGER_SECONDS = 0.005
 class Engine:
     """The Faust app with the pipeline attached; `start` and `stop` belong to `worker.py`. Raises EngineMismatch."""
 
-    def __init__(self, settings: Settings, transport: Transport, oauth: IntuitOAuth) -> None:
+    def __init__(
+        self, settings: Settings, transport: Transport, oauth: IntuitOAuth, installation: Installation | None = None
+    ) -> None:
         check_engine()
         self.app = _faust_app(settings)
-        patch_transport(
-            self.app, settings.kafka.fetch_wait_milliseconds, settings.kafka.connection_timeout_seconds
-        )
+        patch_transport(self.app, settings.kafka.fetch_wait_milliseconds, settings.kafka.connection_timeout_seconds)
         self._topics = {role: self._topic(name) for role, name in topic_names(settings).by_role().items()}
         partitions = settings.kafka.company_partitions
         tables = Tables(**{name: table_of(self.app, name, row, partitions) for name, row in TABLES.items()})
         self.pipeline = Pipeline(
             tables,
             self._ports(settings, transport, oauth),
-            _options(settings),
+            _options(settings, installation),
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -56,6 +59,8 @@ class Engine:
         self.app.tables["invoices"].on_recover(self.pipeline.recovered)
         self.app.timer(settings.quickbooks.parked_probe_seconds)(self.pipeline.probe)
         self.app.on_partitions_revoked.connect(self._revoked)
+        if installation is not None:
+            self._guard_topics(settings, installation)
         changelogs = [self.app.tables[name] for name in TABLES]
         self.watchdog = Watchdog(
             self.app,
@@ -76,6 +81,13 @@ class Engine:
             quickbooks=partial(quickbooks_client, settings, transport),
             read_commands=EventLog.of(settings).read_commands,
         )
+
+    def _guard_topics(self, settings: Settings, installation: Installation) -> None:
+        """Topics that changed are noticed before a record of a new assignment is touched, and from time to time."""
+        partitions = {spec.name: spec.partitions for spec in topic_specs(settings)}
+        guard = TopicGuard(settings, partitions, installation)
+        self.app.tables["invoices"].on_recover(guard.check)
+        self.app.timer(settings.kafka.topics_check_seconds)(guard.check)
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
@@ -112,8 +124,11 @@ def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _options(settings: Settings) -> Options:
+def _options(settings: Settings, installation: Installation | None) -> Options:
     worker, quickbooks = settings.worker, settings.quickbooks
+    ledger_age = LedgerAge(look_up_dated_to=quickbooks.look_up_dated_to)
+    if installation is not None:
+        ledger_age = replace(ledger_age, first_commands=installation.first_commands, log_since=installation.log_since)
     return Options(
         policy_of=settings.policy_of,
         retry=retry_policy(quickbooks.retry_seconds, quickbooks.backoff_max_seconds),
@@ -126,6 +141,7 @@ def _options(settings: Settings) -> Options:
         parked_probe_seconds=quickbooks.parked_probe_seconds,
         refresh_before_seconds=quickbooks.refresh_before_seconds,
         hard_expiry_warning_days=quickbooks.hard_expiry_warning_days,
+        ledger_age=ledger_age,
     )
 
 

@@ -1,9 +1,9 @@
 """How long one request to a broker may take before its connection is given up, and another broker asked.
 
-A frozen broker keeps its connections open and answers nothing, while the others have its partitions long since. aiokafka
-has one time-out for everything: its producer's is that of delivery, 20 minutes with Faust; its consumer's has to be
-longer than a rebalance may take. So a connection has its own here, and only the requests that wait for the other members
-of a group may take as long as those.
+A frozen broker keeps its connections open and answers nothing, while the others have its partitions long since.
+aiokafka has one time-out for everything: its producer's is that of delivery, 20 minutes with Faust; its consumer's has
+to be longer than a rebalance may take. So a connection has its own here, and only the requests that wait for the other
+members of a group may take as long as those.
 
 A request that is given up is sent again. That puts no record twice into Kafka: the producer is idempotent, and never
 gives up a record itself.

@@ -20,10 +20,8 @@ from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
-from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.consumer import ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
-
 from mode.threads import ServiceThread
 
 from stream import OperatorError

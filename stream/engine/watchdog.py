@@ -1,8 +1,8 @@
 """What may stand still or end inside Faust and aiokafka without a word: noticed, so that no worker stays up in vain.
 
-A task of theirs that ends is logged at best (a cancelled fetcher, a coordinator that was refused, a consumer thread that
-is gone), and the worker looks well and reads nothing. A record that no broker confirms is waited for without a word too:
-a frozen broker among several, say.
+A task of theirs that ends is logged at best (a cancelled fetcher, a coordinator that was refused, a consumer thread
+that is gone), and the worker looks well and reads nothing. A record that no broker confirms is waited for without a
+word too: a frozen broker among several, say.
 """
 
 import asyncio

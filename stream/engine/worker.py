@@ -43,12 +43,12 @@ async def run_worker(
     """
     stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds, 0))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
-    await prepare_topics(settings)
+    installation = await prepare_topics(settings)
     await check(settings)
     connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
         transport = AiohttpTransport(session)
-        engine = Engine(settings, transport, oauth_client(settings, transport))
+        engine = Engine(settings, transport, oauth_client(settings, transport), installation)
         app = engine.app
         app.finalize()
         async with _served(settings, engine) as where:

@@ -22,7 +22,7 @@ from agents.clients.transport import Answer, AnswerLost, NotSent
 from agents.delivery import Delivered
 from agents.post.batches import Batches
 from agents.post.circuit_breaker import CircuitBreaker
-from agents.post.ledger_age import LedgerAge
+from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import ParkedCommands
 from agents.post.post import post
 from agents.post.sink import LedgerTables, Sink
@@ -206,7 +206,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 0
     limits: RateLimits = field(default_factory=lambda: RateLimits(1000, 100_000, 10, 60.0))
-    ledger_age: LedgerAge = LedgerAge()
+    ledger_age: LedgerAge = NOTHING_MISSED
 
     def __post_init__(self) -> None:
         self.oauth = OAuthServer(default_oauth(1), {REALM: "One"}, self.clock, "1")
