@@ -15,7 +15,6 @@ from typing import Any, Generic, Protocol, TypeVar, assert_never
 
 from models.commands import (
     COMMANDS,
-    Command,
     DeclineInvoice,
     EnsureCustomer,
     EnsureItem,
@@ -51,7 +50,7 @@ from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
 from .post.ledger_age import NOTHING_MISSED, LedgerAge
-from .post.parked import ParkedCommands
+from .post.parked import ParkedCommands, Recalled
 from .post.sink import LedgerTables, Sink
 from .post.unsettled import UnsettledAttempts
 from .translate.translate import translate
@@ -171,7 +170,7 @@ class Ports:
     oauth: OAuth
     cipher: Cipher
     quickbooks: Callable[[AccessTokens], QuickBooksClient]
-    read_commands: Callable[[Sequence[Address]], Awaitable[list[Command]]]
+    read_commands: Callable[[Sequence[Address]], Awaitable[Recalled]]
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,11 @@ class Pipeline:
             tables=LedgerTables(
                 tables.customers, tables.items, tables.invoices, tables.doc_numbers, self.record_attempt
             ),
-            parked=ParkedCommands(tables.waiting, timedelta(seconds=options.parked_probe_seconds / RESTS_PER_PROBE)),
+            parked=ParkedCommands(
+                tables.waiting,
+                timedelta(seconds=options.parked_probe_seconds / RESTS_PER_PROBE),
+                options.ledger_age.log_since,
+            ),
             unsettled=self._unsettled,
             circuit_breaker=CircuitBreaker(monotonic),
             read_commands=ports.read_commands,

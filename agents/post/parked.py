@@ -27,14 +27,24 @@ LOOKED_LATELY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """Commands as they were read again, in order; `gone` are the addresses at which there is none any more."""
+
+    commands: list[Command]
+    gone: frozenset[Address] = frozenset()
+
+
+@dataclass(frozen=True)
 class ParkedCommands:
     """The table of waiting commands, by `realm/subject`.
 
-    Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest.
+    Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest. Rows
+    from before `log_since` speak of a log of commands that is gone.
     """
 
     rows: MutableMapping[str, Waiting]
     rest: timedelta = timedelta(seconds=60)
+    log_since: datetime | None = None
     _looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def park(self, realm: str, subject: str, waits_for: str, command: Address, now: datetime) -> None:
@@ -53,7 +63,19 @@ class ParkedCommands:
 
     def _newest(self, realm: str, subject: str, command: Address) -> bool:
         row = self.rows.get(RowKey.of(realm, subject))
-        return row is None or row.command.partition != command.partition or row.command.offset <= command.offset
+        if row is None or row.command.partition != command.partition or self._is_of_a_former_log(row):
+            return True
+        return row.command.offset <= command.offset
+
+    def take_lost(self, realm: str, gone: frozenset[Address]) -> list[Waiting]:
+        """Those whose command is gone, or lay in a log that is: they can never be tried again, and wait no more."""
+        lost = [row for row in self._of(realm) if row.command in gone or self._is_of_a_former_log(row)]
+        for row in lost:
+            del self.rows[RowKey.of(realm, row.subject)]
+        return lost
+
+    def _is_of_a_former_log(self, row: Waiting) -> bool:
+        return self.log_since is not None and row.tried_at < self.log_since
 
     def released_by(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
         """Those who resume now that `waits_for` is known to have come, the first that came first."""

@@ -13,7 +13,7 @@ from agents.clients.failures import (
     TokenRefused,
     Wait,
 )
-from agents.delivery import Claims, Delivered
+from agents.delivery import Claims, Delivered, Published
 from models.commands import (
     NOT_FINALIZED,
     Command,
@@ -29,9 +29,8 @@ from models.commands import (
     subject_of,
 )
 from models.document import DEFAULT_ITEM
-from models.events import Announcement
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
-from models.outcomes import Outcome, Result
+from models.outcomes import Result
 from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
 from models.record import Address
 from models.subject import FINALIZATION, RowKey, Subject
@@ -81,8 +80,8 @@ def claims(command: Command) -> Claims:
     return Claims(establishes=frozenset(establishes), uses=frozenset(uses))
 
 
-async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Outcome | Command | Announcement]:
-    """Execute one command: its outcome, and what is published again because of it."""
+async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Published]:
+    """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
     started_at = sink.now()
     outcome = conclude(await _executed(delivered.record, delivered.at, sink), delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)

@@ -2,26 +2,53 @@
 
 from models.commands import Command, PostInvoice, ResumeParked, SetCustomerMapping, SetItemMapping
 from models.events import Announcement
+from models.ledger import Waiting
 from models.outcomes import Outcome
 from models.record import Address
-from models.subject import MAPPING, QUICKBOOKS, Subject
+from models.subject import MAPPING, QUICKBOOKS, RowKey, Subject
 
 from .parked import again
 from .sink import Sink
 
+LOST_RULE = "command deleted"
+COMMAND_TYPES = {"invoice": "PostInvoice", "customer": "EnsureCustomer", "item": "EnsureItem"}
 WAITS = ("parked", "uncertain")
 SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "mapped")
 
 
-async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command | Announcement]:
-    """Enters the outcome into the parked commands, and returns those to publish again because of it, in order."""
+async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command | Outcome | Announcement]:
+    """Enters the outcome into the parked commands, and returns those to publish again because of it, in order; and an
+    outcome for each whose command is gone."""
+    lost = sink.parked.take_lost(outcome.realm, frozenset()) if isinstance(command, ResumeParked) else []
     chosen = _released(outcome, command, sink)
     if (cause := sink.circuit_breaker.take_closed(outcome.realm)) is not None:
         chosen += sink.parked.released_by(outcome.realm, cause, sink.now())
     if not chosen:
-        return []
+        return [_lost(each, sink) for each in lost]
     in_order = sorted(dict.fromkeys(chosen), key=lambda at: (at.partition, at.offset))
-    return again(await sink.read_commands(in_order), sink.policy_of(outcome.realm), sink.now())
+    recalled = await sink.read_commands(in_order)
+    lost += sink.parked.take_lost(outcome.realm, recalled.gone) if recalled.gone else []
+    resumed = again(recalled.commands, sink.policy_of(outcome.realm), sink.now())
+    return [*(_lost(each, sink) for each in lost), *resumed]
+
+
+def _lost(row: Waiting, sink: Sink) -> Outcome:
+    """It waits no more, since its command is not there to be tried: said once."""
+    entry = sink.tables.invoices.get(RowKey.of(row.realm, row.subject.id)) if row.subject.kind == "invoice" else None
+    now = sink.now()
+    return Outcome(
+        realm=row.realm,
+        subject=row.subject,
+        command_type=COMMAND_TYPES[row.subject.kind],
+        command=row.command,
+        result="parked",
+        rule=LOST_RULE,
+        reason=f"it waited for {row.waits_for}, and its command at {row.command} was deleted from Kafka meanwhile",
+        remedy="send the invoice's webhook again, or metronome-qbo replay --apply; by itself it is not tried any more",
+        facts=None if entry is None else entry.facts,
+        started_at=now,
+        finished_at=now,
+    )
 
 
 def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:

@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
-from models.commands import Command
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import ErrorFacts
 from models.policy import Policy
@@ -18,7 +17,7 @@ from models.subject import QUICKBOOKS, QUOTA, Cause
 from .batches import Batches
 from .circuit_breaker import CircuitBreaker
 from .ledger_age import NOTHING_MISSED, LedgerAge
-from .parked import ParkedCommands
+from .parked import ParkedCommands, Recalled
 from .unsettled import UnsettledAttempts
 
 REQUESTID_CHARACTERS = 32
@@ -61,7 +60,7 @@ class LedgerTables:
 @dataclass(frozen=True)
 class Sink:
     """`read_commands` reads commands again from where they lie, in order, without those that cannot be read; it never
-    raises.
+    raises, and says which are gone.
 
     `batches` has new documents travel together, if the settings say so. `trust_requestids`: a write whose answer
     was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
@@ -72,7 +71,7 @@ class Sink:
     parked: ParkedCommands
     unsettled: UnsettledAttempts
     circuit_breaker: CircuitBreaker
-    read_commands: Callable[[Sequence[Address]], Awaitable[list[Command]]]
+    read_commands: Callable[[Sequence[Address]], Awaitable[Recalled]]
     policy_of: Callable[[str], Policy]
     retry: RetryPolicy
     now: Callable[[], datetime]

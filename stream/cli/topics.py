@@ -57,17 +57,18 @@ def topics(
 async def _look(settings: Settings, specs: list[TopicSpec], create: bool) -> tuple[list[str], list[TopicDifference]]:
     """The names created, and what differs after that."""
     servers, timeout_seconds = str(settings.kafka.bootstrap_servers), settings.kafka.timeout_seconds
-    differences = await compare_topics(servers, specs, timeout_seconds=timeout_seconds)
+    copies = settings.kafka.replication_factor
+    differences = await compare_topics(servers, specs, timeout_seconds=timeout_seconds, replication_factor=copies)
     missing = {difference.topic for difference in differences if difference.setting == "missing"}
     if not create or not missing:
         return [], differences
     created = await declare_topics(
         servers,
         [spec for spec in specs if spec.name in missing],
-        replication_factor=settings.kafka.replication_factor,
+        replication_factor=copies,
         timeout_seconds=timeout_seconds,
     )
-    return created, await compare_topics(servers, specs, timeout_seconds=timeout_seconds)
+    return created, await compare_topics(servers, specs, timeout_seconds=timeout_seconds, replication_factor=copies)
 
 
 def _print(specs: list[TopicSpec], created: list[str], differences: list[TopicDifference]) -> None:

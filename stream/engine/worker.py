@@ -22,6 +22,7 @@ from stream.topics import prepare_topics, topic_names
 from stream.wiring import oauth_client
 
 from .app import Engine
+from .clock import say_if_clock_is_wrong
 
 log = structlog.get_logger()
 
@@ -52,6 +53,8 @@ async def run_worker(
         app = engine.app
         app.finalize()
         async with _served(settings, engine) as where:
+            vendors = settings.quickbooks.url, settings.metronome.url
+            checking = asyncio.create_task(say_if_clock_is_wrong(transport, vendors))
             try:
                 await app.start()
                 started = asyncio.create_task(app.tables.wait_until_recovery_completed())
@@ -63,7 +66,10 @@ async def run_worker(
                     await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
                 for task in (started, stopped, crashed):
                     task.cancel()
+                if crashed.done() and not crashed.cancelled():
+                    crashed.result()
             finally:
+                checking.cancel()
                 reason = app.crash_reason
                 if reason is not None:
                     _end_within(settings.worker.shutdown_timeout_seconds, 1, _in_words(reason))

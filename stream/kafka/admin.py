@@ -54,7 +54,7 @@ class TopicDifference:
     """One way in which an existing topic differs from its spec; `found` and `wanted` as Kafka's tools print them."""
 
     topic: str
-    setting: Literal["missing", "partitions"] | Setting
+    setting: Literal["missing", "partitions", "replicas", "min.insync.replicas"] | Setting
     found: str
     wanted: str
 
@@ -67,6 +67,8 @@ class TopicDifference:
         if self.setting == "partitions":
             # Adding partitions would send an existing key to another partition than its earlier records.
             return f"set the topic's partitions to {self.found}, or choose another topic prefix"
+        if self.setting == "replicas":
+            return f"kafka-reassign-partitions.sh, or set kafka.replication_factor to {self.found}"
         return (
             f"kafka-configs.sh --alter --entity-type topics --entity-name {self.topic} "
             f"--add-config {self.setting}={self.wanted}, or change the setting"
@@ -124,14 +126,22 @@ async def declare_topics(
 
 
 async def compare_topics(
-    bootstrap_servers: str, specs: Sequence[TopicSpec], *, timeout_seconds: float
+    bootstrap_servers: str,
+    specs: Sequence[TopicSpec],
+    *,
+    timeout_seconds: float,
+    replication_factor: int | None = None,
 ) -> list[TopicDifference]:
     """What differs between the specs and the cluster, in the order of the specs. Changes and creates nothing.
 
+    With a `replication_factor`, after that, which topics have fewer copies, or confirm a record with too few of them.
     Raises `BrokerUnreachable` within `timeout_seconds`. Needs a broker that describes settings: not the embedded one.
     """
     async with _connected(bootstrap_servers, _deadline(timeout_seconds), timeout_seconds) as admin:
-        return await _compare(admin, specs)
+        differences = await _compare(admin, specs)
+        if replication_factor is not None:
+            differences += await _compare_copies(admin, specs, replication_factor)
+        return differences
 
 
 async def create_by_asking(bootstrap_servers: str, names: Iterable[str], *, timeout_seconds: float) -> None:
@@ -211,6 +221,30 @@ def _differences(
             yield TopicDifference(spec.name, setting, settings[setting], wanted)
 
 
+def in_sync_min(replication_factor: int) -> int:
+    """How many copies confirm a record: of three or more, one broker may be lost and another away."""
+    return 2 if replication_factor >= 3 else 1
+
+
+async def _compare_copies(
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], replication_factor: int
+) -> list[TopicDifference]:
+    copies = {
+        topic["topic"]: min(len(each["replicas"]) for each in topic["partitions"])
+        for topic in await admin.describe_topics()
+        if topic["partitions"]
+    }
+    settings = await _topic_settings(admin, [spec.name for spec in specs if spec.name in copies])
+    differences, wanted = [], in_sync_min(replication_factor)
+    for name in settings:
+        if copies[name] < replication_factor:
+            differences.append(TopicDifference(name, "replicas", str(copies[name]), str(replication_factor)))
+        found = int(settings[name]["min.insync.replicas"])
+        if found < wanted or found > copies[name]:
+            differences.append(TopicDifference(name, "min.insync.replicas", str(found), str(wanted)))
+    return differences
+
+
 def _fits(setting: Setting, found: str, wanted: str) -> bool:
     return int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
 
@@ -243,8 +277,12 @@ async def _create(
     """The names created. A topic that someone else created first is no error."""
     if not specs:
         return []
+    in_sync: dict[str, str] = {"min.insync.replicas": str(in_sync_min(replication_factor))}
     response = await admin.create_topics(
-        [NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=_settings_of(spec)) for spec in specs],
+        [
+            NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=in_sync | {**_settings_of(spec)})
+            for spec in specs
+        ],
         timeout_ms=max(1, int((deadline - _now()) * 1000)),
     )
     outcomes = {topic: (for_code(code), message) for topic, code, message in response.topic_errors}

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, OffsetOutOfRangeError
 from pydantic import ValidationError
 
+from agents.post.parked import Recalled
 from models.commands import COMMANDS, Command
 from models.record import Address
 from stream import OperatorError
@@ -218,20 +219,29 @@ class EventLog:
                 if (decoded := record.decoded(decode)) is not None:
                     yield decoded, record.address
 
-    async def read_commands(self, addresses: Sequence[Address]) -> list[Command]:
+    async def read_commands(self, addresses: Sequence[Address]) -> Recalled:
         """The commands at `addresses` of one partition, in order; never raises.
 
-        Those that cannot be read stay parked, and are asked for again by the next probe.
+        Those that cannot be read now stay parked, and are asked for again by the next probe; those that Kafka has no
+        more are gone.
         """
         commands: list[Command] = []
+        missing, gone = set(addresses), frozenset[Address]()
         try:
             async with aclosing(self.read_each(addresses)) as records:
                 async for record in records:
+                    missing.discard(record.address)
                     if (command := record.decoded(COMMANDS.validate_json)) is not None:
                         commands.append(command)
+            if missing:
+                at = addresses[0]
+                first = (await self.bounds(at.topic, {at.partition}))[at.partition].first
+                gone = frozenset(each for each in missing if each.offset < first)
         except (ReadFailed, BrokerUnreachable) as failure:
             log.warning("commands_not_read", wanted=len(addresses), read=len(commands), reason=str(failure))
-        return commands
+        if gone:
+            log.error("commands_deleted", addresses=[str(each) for each in sorted(gone, key=str)])
+        return Recalled(commands, gone)
 
     async def follow(
         self, topics: Collection[str], start: Start = _from_the_beginning, *, to_the_end: bool = False

@@ -23,7 +23,7 @@ from agents.delivery import Delivered
 from agents.post.batches import Batches
 from agents.post.circuit_breaker import CircuitBreaker
 from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
-from agents.post.parked import ParkedCommands
+from agents.post.parked import ParkedCommands, Recalled
 from agents.post.post import post
 from agents.post.sink import LedgerTables, Sink
 from agents.post.unsettled import UnsettledAttempts
@@ -290,7 +290,7 @@ class Worker:
         self.tables = LedgerTables(**self._logged, record_attempt=self._record_attempt)
         self._logged["waiting"] = LoggedTable(world.waiting)
         self._logged["batches"] = LoggedTable(world.batches)
-        self._parked = ParkedCommands(self._logged["waiting"])
+        self._parked = ParkedCommands(self._logged["waiting"], log_since=world.ledger_age.log_since)
         self.unsettled = UnsettledAttempts(self._logged["invoices"], self._logged["waiting"])
         self._circuit_breaker = CircuitBreaker(world.clock)
         limiter = RateLimiter(world.limits, monotonic=world.clock, sleep=world.clock.sleep)
@@ -335,12 +335,15 @@ class Worker:
         for each in resumed:
             if isinstance(each, Announcement):
                 world.announced.append(each)
+            elif isinstance(each, Outcome):
+                world.outcomes.append(each)
             else:
                 world.resumed.append(COMMANDS.validate_json(each.encode()))
         return Outcome.model_validate_json(outcome.encode())
 
-    async def _read_commands(self, addresses: Sequence[Address]) -> list[Command]:
-        return [self._world.log[each] for each in addresses]
+    async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
+        log = self._world.log
+        return Recalled([log[each] for each in addresses if each in log], frozenset(addresses) - set(log))
 
     def dead(self, flushed: Callable[[int], int]) -> None:
         for table in self._logged.values():

@@ -18,8 +18,9 @@ from agents.clients.retry import RetryPolicy
 from agents.delivery import Headers
 from agents.enrich import Enricher, Routes
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
+from agents.post.parked import Recalled
 from agents.write_back import WriteBack
-from models.commands import COMMANDS, Command
+from models.commands import COMMANDS
 from models.ledger import TABLES
 from models.policy import Policy
 from models.record import Address, TopicRole
@@ -191,8 +192,8 @@ class Worker:
             self._at.note(self.name, "worker crashed", repr(task.exception()))
             self._crashed(self)
 
-    async def _read_commands(self, addresses: Sequence[Address]) -> list[Command]:
-        return [COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses]
+    async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
+        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses])
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None

@@ -1,6 +1,8 @@
 """What waits resumes when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
 
 from agents.clients.failures import TokensUnreadable
+from agents.post.ledger_age import LedgerAge
+from agents.post.resume import LOST_RULE
 from models.commands import (
     Command,
     DeclineInvoice,
@@ -237,3 +239,36 @@ async def test_a_company_whose_tokens_no_key_opens_waits_until_the_keys_are_righ
     await world.clock.sleep(400)
     await world.run(ResumeParked(realm=REALM))
     assert [each.result for each in await resume(world)] == ["posted"]
+
+
+async def test_a_command_that_was_deleted_from_kafka_waits_no_more_and_says_so_once() -> None:
+    """Its retention was shorter than its wait, say. Sent again, the invoice is posted as ever."""
+    world = World()
+    parked = await world.run(a_post(customer=UNMAPPED))
+    del world.log[parked.command]
+    world.clock.now += 400
+    await world.run(probe())
+    said = [each for each in world.outcomes if each.rule == LOST_RULE]
+    assert [(each.subject, each.result, each.command) for each in said] == [(parked.subject, "parked", parked.command)]
+    assert "webhook" in (said[0].remedy or "")
+    assert (world.waiting, world.resumed) == ({}, [])
+    world.clock.now += 400
+    await world.run(probe())
+    assert len([each for each in world.outcomes if each.rule == LOST_RULE]) == 1
+    assert (await world.run(a_post())).result == "posted"
+
+
+async def test_what_waits_in_a_log_that_is_gone_waits_no_more() -> None:
+    """At its address in the new log lies another command, which has nothing to do with it."""
+    world = World()
+    parked = await world.run(a_post(customer=UNMAPPED), offset=5)
+    world.clock.now += 400
+    world.ledger_age = LedgerAge(log_since=world.clock.moment())
+    world.worker = type(world.worker)(world)
+    assert (await world.run(a_post(invoice_id=INVOICES[3], customer=UNMAPPED), offset=0)).result == "parked"
+    await world.run(probe(), offset=1)
+    said = [each for each in world.outcomes if each.rule == LOST_RULE]
+    assert [(each.subject, each.command) for each in said] == [(parked.subject, parked.command)]
+    assert len(world.waiting) == 1
+    assert (await world.run(a_post(customer=UNMAPPED), offset=2)).result == "parked"
+    assert len(world.waiting) == 2

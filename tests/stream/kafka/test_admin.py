@@ -199,3 +199,23 @@ async def test_comparing_creates_no_topic_even_where_asking_for_one_would(embedd
         topic.name
         not in AdminClient({"bootstrap.servers": embedded_bootstrap}).list_topics(timeout=BOUND_SECONDS).topics
     )
+
+
+async def test_too_few_copies_are_said_and_stop_nobody(kafka_bootstrap: str) -> None:
+    """A worker starts with them; `metronome-qbo topics` tells."""
+    topic = spec()
+    await declare(kafka_bootstrap, topic)
+    found = await compare_topics(kafka_bootstrap, [topic], timeout_seconds=BOUND_SECONDS, replication_factor=3)
+    assert [(each.setting, each.found, each.wanted) for each in found] == [
+        ("replicas", "1", "3"),
+        ("min.insync.replicas", "1", "2"),
+    ]
+    assert "kafka.replication_factor" in str(found[0])
+    assert await declare(kafka_bootstrap, topic) == []
+
+
+async def test_a_record_that_more_copies_must_confirm_than_there_are(kafka_bootstrap: str) -> None:
+    topic = spec()
+    create_by_another_program(kafka_bootstrap, topic.name, 3, {"retention.ms": "-1", "min.insync.replicas": "2"})
+    found = await compare_topics(kafka_bootstrap, [topic], timeout_seconds=BOUND_SECONDS, replication_factor=1)
+    assert [(each.setting, each.found, each.wanted) for each in found] == [("min.insync.replicas", "2", "1")]

@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
+from agents.post.parked import Recalled
 from models.commands import SetCustomerMapping, SetItemMapping
 from models.outcomes import Outcome
 from models.record import Address
@@ -142,7 +143,7 @@ async def test_commands_are_read_back_without_what_is_none(bootstrap: str, tmp_p
         sent = [await recorder.send(COMMANDS_TOPIC, each, b"1") for each in
                 (commands[0].encode(), b"no command", commands[1].encode())]  # fmt: skip
     with capture_logs() as logged:
-        assert await EventLog(bootstrap, BOUND_SECONDS).read_commands(sent) == commands
+        assert await EventLog(bootstrap, BOUND_SECONDS).read_commands(sent) == Recalled(commands)
     assert [each["at"] for each in logged] == [str(sent[1])]
 
 
@@ -151,8 +152,27 @@ async def test_reading_commands_back_never_raises(bootstrap: str) -> None:
     with capture_logs() as logged:
         for log in (NOBODY, EventLog(bootstrap, 1)):
             address = Address(topic=f"commands-{uuid.uuid4()}", partition=0, offset=0)
-            assert await asyncio.wait_for(log.read_commands([address]), BOUND_SECONDS) == []
+            assert await asyncio.wait_for(log.read_commands([address]), BOUND_SECONDS) == Recalled([])
     assert logged[0]["event"] == "commands_not_read"
+
+
+@pytest.mark.kafka
+async def test_commands_that_were_deleted_from_kafka_are_told_from_those_that_cannot_be_read(
+    kafka_bootstrap: str,
+) -> None:
+    topic, log = f"commands-{uuid.uuid4()}", EventLog(kafka_bootstrap, BOUND_SECONDS)
+    spec = TopicSpec(topic, 1, "delete", -1)
+    await declare_topics(kafka_bootstrap, [spec], replication_factor=1, timeout_seconds=BOUND_SECONDS)
+    command = SetItemMapping(realm="1", product_id="*", qbo_id="6")
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        for _ in range(3):
+            await producer.send_and_wait(topic, command.encode())
+    deleted, kept, to_come = (Address(topic=topic, partition=0, offset=offset) for offset in (0, 2, 99))
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    for asked in admin.delete_records([TopicPartition(topic, 0, 2)]).values():
+        await asyncio.to_thread(asked.result, BOUND_SECONDS)
+    recalled = await log.read_commands([deleted, kept, to_come])
+    assert recalled == Recalled([command], frozenset([deleted]))
 
 
 async def test_a_follower_gets_what_is_there_and_then_what_comes(bootstrap: str, tmp_path: Path) -> None:
