@@ -6,12 +6,12 @@ tables, a way to send, the clients and their clocks, and run the same agents.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 from models.commands import (
     COMMANDS,
@@ -51,7 +51,7 @@ from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
 from .post.ledger_age import NOTHING_MISSED, LedgerAge
 from .post.parked import ParkedCommands, Recalled
-from .post.sink import LedgerTables, Sink
+from .post.sink import LedgerTables, SearchedTable, Sink
 from .post.unsettled import UnsettledAttempts
 from .translate.translate import translate
 from .write_back import WriteBack
@@ -116,17 +116,13 @@ class ChangelogFence:
             raise self._fenced
 
 
-class Table(MutableMapping[str, Row], Generic[Row]):
+class Table(SearchedTable[Row]):
     """Rows by `realm/…` (`models.subject.RowKey`). A change is queued for the table's changelog."""
 
     @abstractmethod
     async def confirmed(self) -> None:
         """Returns when the broker has confirmed every change made before. Raises StopWorker when it will not, and
         Fenced when somebody else writes to the changelog."""
-
-    @abstractmethod
-    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
-        """The keys of the rows whose JSON holds any of these bytes; the others are not decoded."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ executes. `facts` is the address of the record that the command was decided from
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from .document import DEFAULT_ITEM, CustomerReference, Document, ItemReference
 from .record import Address, Moment, Record
@@ -34,34 +34,44 @@ class EnsureItem(_Command):
     item: ItemReference
 
 
-class PostInvoice(_Command):
+class _InvoiceCommand(_Command):
+    """`facts_fetched_at`: when Metronome gave the facts; records from before it was recorded lack it."""
+
+    invoice_id: str
+    facts_fetched_at: Moment | None = None
+
+
+class PostInvoice(_InvoiceCommand):
     """Have exactly this document in the books: create it, or update in place what is there."""
 
     type: Literal["PostInvoice"] = "PostInvoice"
-    invoice_id: str
     document: Document
 
+    @model_validator(mode="after")
+    def _is_about_one_invoice(self) -> "PostInvoice":
+        if self.document.invoice_id != self.invoice_id:
+            raise ValueError(f"document.invoice_id is {self.document.invoice_id}, invoice_id {self.invoice_id}")
+        return self
 
-class VoidInvoice(_Command):
+
+class VoidInvoice(_InvoiceCommand):
     """Metronome voided the invoice: void its document, if one was posted.
 
     With `by_hand` the document stays, and that is what a person is told to do about it.
     """
 
     type: Literal["VoidInvoice"] = "VoidInvoice"
-    invoice_id: str
     reason: str
     by_hand: str | None = None
 
 
-class DeclineInvoice(_Command):
+class DeclineInvoice(_InvoiceCommand):
     """Post nothing for this invoice, and say why: skipped by a policy, or refused by a rule.
 
     `parked`: Metronome has not decided yet, and is asked again about the invoice of `customer_id`.
     """
 
     type: Literal["DeclineInvoice"] = "DeclineInvoice"
-    invoice_id: str
     customer_id: str | None = None
     decision: Literal["skipped", "refused", "parked"]
     rule: str

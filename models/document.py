@@ -7,8 +7,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from .money import exact_sum
 from .record import Value
 
 Kind = Literal["invoice", "creditmemo"]
@@ -123,6 +124,15 @@ class Document(Value):
     replaces: str | None = None
     reverses: str | None = None
 
+    @model_validator(mode="after")
+    def _can_be_relied_on(self) -> "Document":
+        """Whoever made the command: no other total, and no document that a look-up would not find."""
+        if (lines := exact_sum([line.amount for line in self.lines])) != self.total:
+            raise ValueError(f"total is {self.total}, the amounts of its lines add up to {lines}")
+        if self.private_note.partition("\n")[0] != identity_line(self.invoice_id):
+            raise ValueError(f"private_note does not begin with the line {identity_line(self.invoice_id)!r}")
+        return self
+
 
 def identity_line(invoice_id: str) -> str:
     """The first line of a PrivateNote: how a document is known as ours, whatever its number."""
@@ -134,7 +144,7 @@ def is_ours(found: dict[str, Any], invoice_id: str) -> bool:
 
     A void puts "Voided" before the note (§1.1).
     """
-    first_line = (found.get("PrivateNote") or "").partition("\n")[0]
+    first_line = str(found.get("PrivateNote") or "").partition("\n")[0]
     return bool(first_line.endswith(identity_line(invoice_id)))
 
 

@@ -21,7 +21,7 @@ LEGAL_MOVES: dict[State, frozenset[State]] = {
     "received": frozenset({"received", "enriched"}),
     "enriched": frozenset({"enriched", "commanded"}),
     "commanded": _RETRY,
-    "attempting": frozenset({"attempting", "posted", "updated", "voided", "refused", "parked", "uncertain"}),
+    "attempting": frozenset({"attempting", "posted", "updated", "voided", "skipped", "refused", "parked", "uncertain"}),
     "posted": frozenset({"commanded", "attempting", "posted", "voided"}),
     "updated": frozenset({"commanded", "attempting", "updated", "voided"}),
     "voided": frozenset({"commanded", "attempting", "voided"}),
@@ -60,7 +60,9 @@ class LedgerEntry(Record):
     `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
     counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
     `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void. `look_up_first`: the
-    books may hold a document of it that this ledger does not know of.
+    books may hold a document of it that this ledger does not know of. `facts`: the newest that
+    a command was decided from, fetched at `facts_fetched_at`. `seen_at`: when QuickBooks last told of the document;
+    `deleted_at`: when it was found to be deleted there. `billed_by`: the consolidated invoice that bills this one.
     """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"
@@ -83,6 +85,10 @@ class LedgerEntry(Record):
     reason: str | None = None
     error: ErrorFacts | None = None
     facts: Address | None = None
+    facts_fetched_at: Moment | None = None
+    seen_at: Moment | None = None
+    deleted_at: Moment | None = None
+    billed_by: str | None = None
     command: Address | None = None
     result: Result | None = None
     changed_at: Moment
@@ -94,7 +100,7 @@ class LedgerEntry(Record):
     @property
     def in_books(self) -> bool:
         """Whether a live document of this invoice is known to stand in QuickBooks."""
-        return self.qbo_id is not None and self.state != "voided"
+        return self.qbo_id is not None and self.state != "voided" and self.deleted_at is None
 
 
 def move(entry: LedgerEntry, state: State, **changes: Any) -> LedgerEntry:

@@ -1,5 +1,7 @@
 """QuickBooks Online's objects, in Intuit's words, as far as we send or read them (docs/vendors/quickbooks.md §1-§2)."""
 
+import re
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -131,8 +133,21 @@ def with_suffix(name: str, suffix: str, length_max: int) -> str:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether QuickBooks takes them for the same: capitals do not count, nor does what an inactive entry carries."""
-    return one.removesuffix(INACTIVE_SUFFIX).casefold() == other.removesuffix(INACTIVE_SUFFIX).casefold()
+    """Whether a person takes them for the same: no matter the capitals, how many blanks there are, how an accent is
+    encoded, or what an inactive entry carries."""
+    return _as_read(one) == _as_read(other)
+
+
+def _as_read(name: str) -> str:
+    composed = unicodedata.normalize("NFC", name.removesuffix(INACTIVE_SUFFIX))
+    return " ".join(composed.casefold().split())
+
+
+def name_pattern(name: str) -> str:
+    """A LIKE pattern in ASCII that each spelling of `name` fits; other names may fit it too (§2.4, §12.5). The name
+    itself when it has one spelling only."""
+    plain = "".join(each if "!" <= each <= "~" else "%" for each in unicodedata.normalize("NFC", name))
+    return name if plain == name else re.sub("%+", "%", f"%{plain}%")
 
 
 def _length(text: str) -> int:
@@ -152,3 +167,6 @@ RUN_SECONDS_MAX = 121.0
 
 QUERY_LAG_SECONDS = 10.0
 """So long after a write a query may not see it yet; no figure is published."""
+
+SEEN_SECONDS_MAX = RUN_SECONDS_MAX + QUERY_LAG_SECONDS
+"""So long after a write left, that it is not found proves nothing."""

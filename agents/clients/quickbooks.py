@@ -14,7 +14,7 @@ import orjson
 from models.quickbooks import MINOR_VERSION, plain_number
 
 from .failures import OutcomeUnknown, TokenRefused, Wait
-from .quickbooks_errors import read
+from .quickbooks_errors import checked, read
 from .rate_limit import RateLimiter
 from .transport import Answer, AnswerLost, NotSent, Transport
 
@@ -57,13 +57,15 @@ class QuickBooksClient:
     async def query(self, realm: str, statement: str) -> dict[str, Any]:
         """The `QueryResponse`; a key is missing when nothing was found (§2.4)."""
         reply = await self._request("GET", realm, "query", {"query": statement}, _given())
-        response: dict[str, Any] = reply.body.get("QueryResponse") or {}
+        response = reply.body.get("QueryResponse")
+        if not isinstance(response, dict):
+            raise OutcomeUnknown("QuickBooks' answer to a query holds no QueryResponse")
         return response
 
     async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]:
         """One object by id; `entity` in Intuit's spelling, such as `Invoice`."""
         reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {}, _given())
-        return _object(reply, entity)
+        return checked(entity, reply.body.get(entity))
 
     async def write(
         self,
@@ -81,7 +83,7 @@ class QuickBooksClient:
         """
         parameters = {"operation": operation} if operation else {}
         reply = await self._request("POST", realm, entity.lower(), parameters, _given(requestid, body, leaving))
-        return _object(reply, entity), reply.intuit_tid
+        return checked(entity, reply.body.get(entity)), reply.intuit_tid
 
     async def batch(self, realm: str, content: Content) -> tuple[list[dict[str, Any]], str | None]:
         """POST a batch, whose `content` is asked for when it may leave; its items' answers, and the `intuit_tid`."""
@@ -140,10 +142,3 @@ def _given(requestid: str | None = None, body: bytes | None = None, leaving: Lea
         return requestid, body
 
     return content
-
-
-def _object(reply: Reply, entity: str) -> dict[str, Any]:
-    found = reply.body.get(entity)
-    if not isinstance(found, dict) or not found.get("Id"):
-        raise OutcomeUnknown(f"QuickBooks' answer holds no {entity} with an Id")
-    return found

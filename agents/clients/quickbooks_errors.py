@@ -9,8 +9,11 @@ at all). Codes: §6.2, whose class column decides here.
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from xml.etree import ElementTree
+
+from pydantic import BaseModel, StrictBool, ValidationError
 
 from models.money import parse_json
 from models.outcomes import ErrorFacts
@@ -62,7 +65,11 @@ BY_CODE: dict[str, type[Failure]] = {
 SERVICE_FAULTS = ("service", "servicefault", "systemfault", "system")
 """Types of a Fault, in lower case, in which the service speaks of itself and not of the request."""
 
-_PASSING = re.compile(r"(?i)try again later|internal error|-10600")
+_PASSING = re.compile(
+    r"(?i)try (?:it )?again (?:later|in a|after)|internal (?:server )?error|-10600|-3000[03]\b"
+    r"|wrong on our (?:end|side)|temporar(?:y|ily)|timed? ?out|unexpected(?: internal| system)? error"
+    r"|(?:service|system) (?:is |was )?unavailable"
+)
 """In the words of code 6000, which means anything (§6.2, §12.2): QuickBooks is ill, and the payload is not."""
 
 _UNSUPPORTED = re.compile(r"(?i)unsupported|not supported")
@@ -95,6 +102,75 @@ def read(answer: Answer) -> dict[str, Any]:
             raise OutcomeUnknown(f"QuickBooks answered {status} with a body that holds no Fault of its own", facts)
 
 
+class _Reference(BaseModel):
+    value: str | int
+
+
+class _Object(BaseModel):
+    """What every object has."""
+
+    Id: str | int
+    SyncToken: str | int | None = None
+    CurrencyRef: _Reference | None = None
+
+
+class _ListEntry(_Object):
+    DisplayName: str | None = None
+    Name: str | None = None
+    FullyQualifiedName: str | None = None
+    Type: str | None = None
+    Active: StrictBool = True
+
+
+class _Tax(BaseModel):
+    TotalTax: Decimal | None = None
+
+
+class _ItemDetail(BaseModel):
+    ItemRef: _Reference | None = None
+
+
+class _SalesLine(BaseModel):
+    SalesItemLineDetail: _ItemDetail | None = None
+
+
+class _Sale(_Object):
+    TotalAmt: Decimal
+    DocNumber: str | int | None = None
+    PrivateNote: str | None = None
+    CustomerRef: _Reference
+    TxnTaxDetail: _Tax | None = None
+    Line: list[_SalesLine] = []
+
+
+_SHAPES: dict[str, type[_Object]] = {"Invoice": _Sale, "CreditMemo": _Sale, "Customer": _ListEntry, "Item": _ListEntry}
+"""The fields that are read, by entity."""
+
+
+def checked(entity: str, found: object) -> dict[str, Any]:
+    """An object that QuickBooks answered with, when what is read of it is there in its type.
+
+    Raises OutcomeUnknown otherwise: such an answer says nothing about what was done.
+    """
+    if not isinstance(found, dict) or found.get("Id") in (None, ""):
+        raise OutcomeUnknown(f"QuickBooks' answer holds no {entity} with an Id")
+    try:
+        _SHAPES.get(entity, _Object).model_validate(found)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, wrong["loc"]))
+        raise OutcomeUnknown(f"QuickBooks' answer holds {entity} {found['Id']} whose {field} is odd") from None
+    return found
+
+
+def listed(entity: str, response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a QueryResponse, not `checked` yet; none when the key is missing (§2.4). Raises OutcomeUnknown."""
+    found = response.get(entity, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise OutcomeUnknown(f"QuickBooks' answer to a query holds no list of {entity}")
+    return found
+
+
 def item_failure(item: Mapping[str, Any]) -> Failure | None:
     """The failure of one item of a batch that was answered with 200, None when it holds no Fault (§4.1)."""
     errors = _errors(item)
@@ -123,7 +199,9 @@ def _of_errors(status: int, errors: list[ErrorFacts], fault_type: str) -> Failur
         return CompanyUnavailable(said, first)
     if fault_type in SERVICE_FAULTS and first.code not in BY_CODE:
         return OutcomeUnknown(said, first)
-    words = f"{first.message} {first.detail}"
+    if not (first.code or "").lstrip("-").isdigit():
+        return OutcomeUnknown(said, first)  # QuickBooks' own Faults have a number
+    words = f"{first.code} {first.message} {first.detail}"
     if (first.code == "6000" and _PASSING.search(words)) or (first.code == "500" and not _UNSUPPORTED.search(words)):
         return OutcomeUnknown(said, first)
     if status >= 500 and BY_CODE.get(first.code or "") not in (Wait, Unrecoverable):

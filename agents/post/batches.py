@@ -33,9 +33,9 @@ from agents.clients.failures import (
     Wait,
 )
 from agents.clients.quickbooks import Content, Leaving
-from agents.clients.quickbooks_errors import item_failure
+from agents.clients.quickbooks_errors import checked, item_failure
 from models.ledger import Batch
-from models.quickbooks import RUN_SECONDS_MAX
+from models.quickbooks import SEEN_SECONDS_MAX
 from models.subject import RowKey
 
 REQUESTID_CHARACTERS = 32
@@ -195,7 +195,7 @@ class Batches:
         if recorded is not None:
             await self._note_unanswered(recorded, asyncio.get_running_loop().time(), self._generation).over.wait()
         elif first and self._size_max > 1 and requestid not in self._own:
-            await asyncio.sleep(LEAVES_WITHIN_SECONDS + RUN_SECONDS_MAX)
+            await asyncio.sleep(LEAVES_WITHIN_SECONDS + SEEN_SECONDS_MAX)
         self._remember(requestid)
 
     def _remember(self, requestid: str) -> None:
@@ -345,7 +345,7 @@ class Batches:
 
     async def _resolve(self, key: str, unanswered: _Unanswered, left_at: float) -> None:
         """Let its writes be looked up when it is over; send it again if all of them come back."""
-        await asyncio.sleep(left_at + RUN_SECONDS_MAX - asyncio.get_running_loop().time())
+        await asyncio.sleep(left_at + SEEN_SECONDS_MAX - asyncio.get_running_loop().time())
         unanswered.over.set()
         batch = unanswered.batch
         if batch.sent < SENT_MAX and unanswered.generation == self._generation:
@@ -397,12 +397,10 @@ def _distribute(writes: list[_Write], answers: list[dict[str, Any]], tid: str | 
     by_bid = {str(answer.get("bId")): answer for answer in answers}
     for number, write in enumerate(writes, 1):
         answer = by_bid.get(str(number), {})
-        found, failure = answer.get(write.entity), item_failure(answer)
-        if failure is not None:
-            write.fail(failure)
-        elif isinstance(found, dict) and found.get("Id"):
-            write.succeed((found, tid))
-        else:
-            write.fail(
-                OutcomeUnknown(f"QuickBooks' answer to a batch holds no {write.entity} with an Id for this write")
-            )
+        failure = item_failure(answer)
+        try:
+            if failure is not None:
+                raise failure
+            write.succeed((checked(write.entity, answer.get(write.entity)), tid))
+        except Failure as problem:
+            write.fail(problem)

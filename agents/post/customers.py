@@ -19,17 +19,15 @@ from models.record import Address
 from models.subject import RowKey, Subject
 
 from .find_or_create import Json, ListEntryQuery, NameTaken, describe, find_or_create, is_active
-from .sink import Parked, Sink
+from .sink import Parked, SearchedTable, Sink
 
 NOTE = "Metronome customer {customer_id}"
 """The line of a customer's Notes by which it is known as ours; QuickBooks's schema has Notes, and no limit for it."""
 
 _NOTED = re.compile(r"^Metronome customer (\S+)\s*$", re.MULTILINE)
 
-Customers = Mapping[str, CustomerMapping]
 
-
-def customer_ref(realm: str, need: CustomerReference, customers: Customers) -> str:
+def customer_ref(realm: str, need: CustomerReference, customers: Mapping[str, CustomerMapping]) -> str:
     """The QuickBooks id of a document's customer, in the document's currency.
 
     The mapping for that currency goes first, then an operator's word, the custom field, and the table. Raises Parked
@@ -141,7 +139,12 @@ def _query(command: EnsureCustomer, name: str, sink: Sink, mapped_as: str) -> Li
 
 
 def _choose(
-    entries: list[Json], *, command: EnsureCustomer, policy: Policy, mapped_as: str, customers: Customers
+    entries: list[Json],
+    *,
+    command: EnsureCustomer,
+    policy: Policy,
+    mapped_as: str,
+    customers: SearchedTable[CustomerMapping],
 ) -> Json | NameTaken | None:
     """Which of the QuickBooks customers of one name this one is, by policy. Raises Parked where a person must say."""
     need, realm = command.customer, command.realm
@@ -222,10 +225,11 @@ def _noted(entry: Json) -> str | None:
     return found[1] if found else None
 
 
-def _owner(realm: str, entry: Json, customers: Customers) -> str | None:
+def _owner(realm: str, entry: Json, customers: SearchedTable[CustomerMapping]) -> str | None:
     """The Metronome customer that is mapped to a QuickBooks customer already, whatever its currency."""
-    rows = (row for row in customers.values() if row.realm == realm and row.qbo_id == entry["Id"])
-    return next((row.customer_id.partition("/")[0] for row in rows), None)
+    mapped = f'"qbo_id":"{entry["Id"]}"'.encode()
+    rows = (customers.get(key) for key in customers.keys_containing(mapped))
+    return next((row.customer_id.partition("/")[0] for row in rows if row is not None and row.realm == realm), None)
 
 
 def _other_currency(row: CustomerMapping, customer_id: str, currency: str) -> Parked:

@@ -8,10 +8,12 @@
     the books hold what they should                      → done
     QuickBooks' answer was no                            → refuse
     a document is to be created that was attempted before, by whomever, and was not looked for since → look it up
+    a document that stood in the books was deleted there → park, or there is nothing to void
     otherwise                                            → send
 
-QuickBooks may run a write for two minutes (docs/vendors/quickbooks.md §1.1), so that until then "not found" only means
-"not yet"; and whether it knows a repeated requestid is for the settings to say (§3.2).
+QuickBooks may run a write for two minutes (docs/vendors/quickbooks.md §1.1), and a query may be some seconds behind, so
+that until then "not found" only means "not yet"; and whether it knows a repeated requestid is for the settings to say
+(§3.2).
 """
 
 import math
@@ -24,6 +26,7 @@ from agents.clients.failures import (
     DuplicateNumber,
     DuplicateRequest,
     Failure,
+    MappingBroken,
     OutcomeUnknown,
     StaleObject,
     Unrecoverable,
@@ -32,13 +35,16 @@ from agents.clients.failures import (
 from agents.clients.quickbooks import encode
 from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, Kind, doc_number
 from models.ledger import LedgerEntry
-from models.quickbooks import QUERY_LAG_SECONDS, RUN_SECONDS_MAX
+from models.quickbooks import QUERY_LAG_SECONDS, SEEN_SECONDS_MAX
 from models.subject import Cause, RowKey, Subject
 
 from .resolve import Resolved
 from .sink import Parked, requestid
 
 NEVER = -math.inf
+
+NOT_FOUND_CODE = "610"
+"""QuickBooks' code for what is not there (§6.2)."""
 
 Reached = Literal["posted", "voided", "nothing there", "settled"]
 """What the books turned out to hold, so that nothing is to be written."""
@@ -49,10 +55,10 @@ class WriteState:
     """How far one write has come. Times are monotonic seconds.
 
     `entry` is the ledger's row; its attempt is a write whose result is not known. Until `run_ends_at` QuickBooks may
-    still carry out what was sent before. `looked_up_at`: when the attempt was last looked for and not found.
-    `refusal`: QuickBooks' no, of which only a look-up may still make a yes. `is_absent`: it was seen that there is no
-    document of the invoice, or none of what was sent can have made one. `requestid_used`: QuickBooks said that it has
-    had the request before.
+    still carry out what was sent before, or its queries may not see it yet. `looked_up_at`: when the attempt was last
+    looked for and not found. `refusal`: QuickBooks' no, of which only a look-up may still make a yes. `is_absent`: it
+    was seen that there is no document of the invoice, or none of what was sent can have made one. `requestid_used`:
+    QuickBooks said that it has had the request before.
     """
 
     entry: LedgerEntry
@@ -160,7 +166,9 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
     write = goal.write(entry, state.numbers_taken)
     assert write is not None
     if isinstance(write, Send) and write.operation == "create" and entry.attempts > 0 and not state.is_absent:
-        return LookUp(NEVER, write)
+        if state.looked_up_at is not None and now < state.run_ends_at:
+            return WaitUntil(state.run_ends_at)
+        return LookUp(state.run_ends_at, write)
     return write
 
 
@@ -173,17 +181,20 @@ def after_failure(state: WriteState, write: Send, failure: Failure, sent_at: flo
             run_ends_at = max(state.run_ends_at, sent_at + QUERY_LAG_SECONDS)
             return replace(state, numbers_taken=taken, run_ends_at=run_ends_at, looked_up_at=None)
         case Unrecoverable():
-            run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
+            run_ends_at = max(state.run_ends_at, sent_at + SEEN_SECONDS_MAX)
             return replace(state, refusal=failure, run_ends_at=run_ends_at, looked_up_at=None)
         case OutcomeUnknown():
-            run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
+            run_ends_at = max(state.run_ends_at, sent_at + SEEN_SECONDS_MAX)
             return replace(state, run_ends_at=run_ends_at, looked_up_at=None)
         case DuplicateRequest():
             # QuickBooks has had this request: what it made of it may be under way.
-            run_ends_at = max(state.run_ends_at, sent_at + RUN_SECONDS_MAX)
+            run_ends_at = max(state.run_ends_at, sent_at + SEEN_SECONDS_MAX)
             return replace(state, run_ends_at=run_ends_at, looked_up_at=None, requestid_used=True)
         case StaleObject():
             return replace(state, looked_up_at=None)
+        case MappingBroken() if write.operation != "create" and failure.facts.code == NOT_FOUND_CODE:
+            # A reference that is wrong, or the document itself is deleted: reading it tells (§12.3).
+            return replace(state, refusal=failure, looked_up_at=None)
         case Wait():
             return settled(state) if write.certain else replace(state, looked_up_at=None)
         case _ if write.certain:
@@ -207,7 +218,13 @@ def after_look_up(state: WriteState, found: LedgerEntry) -> WriteState:
     if state.requestid_used and not found.in_books:
         found = found.replace(refusals=found.refusals + 1)
     return replace(
-        state, entry=found, run_ends_at=NEVER, looked_up_at=None, is_absent=not found.in_books, requestid_used=False
+        state,
+        entry=found,
+        run_ends_at=NEVER,
+        looked_up_at=None,
+        refusal=state.refusal if found.deleted_at is None else None,
+        is_absent=not found.in_books,
+        requestid_used=False,
     )
 
 
@@ -242,6 +259,8 @@ class HaveDocument:
 
     def write(self, entry: LedgerEntry, numbers_taken: Mapping[str, DuplicateNumber]) -> Send | Refuse | Park:
         document = self.resolved.document
+        if entry.deleted_at is not None:
+            return Park(_deleted(entry))
         if entry.in_books and entry.kind != document.kind:
             return Park(
                 Parked(
@@ -268,6 +287,15 @@ class HaveDocument:
             customer_ref=self.resolved.customer,
             txn_date=document.txn_date,
         )
+
+
+def _deleted(entry: LedgerEntry) -> Parked:
+    return Parked(
+        f"{entry.doc_number} was deleted in QuickBooks, and is not posted a second time by itself",
+        waits_for=Cause.document(entry.qbo_id),
+        remedy=f"void invoice {entry.invoice_id} in Metronome, and let metronome-qbo watch find that, or send its "
+        "webhook; should it be billed all the same, regenerate it there: the new one is posted",
+    )
 
 
 @dataclass(frozen=True)

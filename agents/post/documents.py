@@ -22,11 +22,10 @@ from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries
 from models.commands import PostInvoice, VoidInvoice
 from models.ledger import Attempt, LedgerEntry, move
-from models.quickbooks import ENTITY, RUN_SECONDS_MAX
-from models.subject import RowKey
+from models.quickbooks import ENTITY, QUERY_LAG_SECONDS, SEEN_SECONDS_MAX
+from models.subject import Cause, RowKey
 
 from .decision import (
-    NEVER,
     Done,
     Goal,
     HaveDocument,
@@ -44,9 +43,9 @@ from .decision import (
     next_step,
     refused,
 )
-from .lookup import as_found, look_up
+from .lookup import as_found, look_up, require_ours, same_total
 from .resolve import Resolved
-from .sink import Sink
+from .sink import Parked, Sink
 
 WAIT_SECONDS_MIN = 0.001
 """A shorter one may be too short to move a clock."""
@@ -114,8 +113,7 @@ async def _carry_out(
 ) -> Written | LedgerEntry:
     """Step by step until the goal is reached. A `Written`, or the entry when there was nothing to write."""
     monotonic = sink.retry.monotonic
-    # What was sent before may have left just now, by a command or a worker of before.
-    state = WriteState(entry, run_ends_at=NEVER if entry.attempt is None else monotonic() + RUN_SECONDS_MAX)
+    state = WriteState(entry, run_ends_at=monotonic() + _unseen_seconds(entry, sink))
     while True:
         step = next_step(state, goal, monotonic(), trust_requestids=sink.trust_requestids)
         match step:
@@ -137,11 +135,18 @@ async def _carry_out(
                 except (Wait, OutcomeUnknown, DuplicateRequest, StaleObject) as failure:
                     await retries.wait(failure)
             case Send():
-                state, found = await _send(step, state, sink, retries)
+                state, found = await _send(step, state, sink, retries, resolved)
                 if found is not None:
                     return found
             case _:
                 assert_never(step)
+
+
+def _unseen_seconds(entry: LedgerEntry, sink: Sink) -> float:
+    """How long what was sent by a command or a worker of before may not be seen yet, for all that is known."""
+    if entry.attempt is not None:
+        return SEEN_SECONDS_MAX  # it may have left just now
+    return min(QUERY_LAG_SECONDS, max(0.0, QUERY_LAG_SECONDS - (sink.now() - entry.changed_at).total_seconds()))
 
 
 async def _looked_up(state: WriteState, step: LookUp, resolved: Resolved | None, sink: Sink) -> WriteState:
@@ -172,14 +177,20 @@ def _attempt_of(write: Send, sink: Sink) -> Attempt:
     )
 
 
-async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) -> tuple[WriteState, Written | None]:
-    """Record the attempt, and make it. What is known then; and what was written, when it succeeded."""
+async def _send(
+    write: Send, state: WriteState, sink: Sink, retries: Retries, resolved: Resolved | None
+) -> tuple[WriteState, Written | None]:
+    """Record the attempt, and make it. What is known then; and what was written, when it succeeded.
+
+    Raises Parked when QuickBooks made another total of it.
+    """
     attempt = _attempt_of(write, sink)
     entry = await _record_attempt(state.entry, attempt, sink)
     state = replace(state, entry=entry, sent=state.sent + 1, is_absent=False)
     sent_at = sink.retry.monotonic()
     try:
         found, tid = await _write(entry, attempt, write.content, sink, _still_ours(entry, sent_at, sink))
+        require_ours(found, entry, attempt)
     except Failure as failure:
         state = after_failure(state, write, failure, sent_at)
         if state.entry.attempt is None and state.refusal is None:
@@ -188,8 +199,24 @@ async def _send(write: Send, state: WriteState, sink: Sink, retries: Retries) ->
             await retries.wait(failure)
         return state, None
     result: WrittenState = {"create": "posted", "update": "updated", "void": "voided"}[write.operation]  # type: ignore[assignment]
-    state = replace(state, entry=as_found(entry, found, write.kind, None if result == "voided" else write.content_hash))
+    as_wanted = result != "voided" and same_total(found, resolved)
+    content_hash = write.content_hash if as_wanted else None
+    state = replace(state, entry=as_found(entry, found, write.kind, content_hash, sink.now()))
+    if result != "voided" and not as_wanted:
+        assert resolved is not None
+        sink.tables.invoices[entry.key] = move(state.entry, result)
+        raise _another_total(state.entry, resolved)
     return state, _written(state, result, sink, requestid=write.requestid, tid=tid)
+
+
+def _another_total(entry: LedgerEntry, resolved: Resolved) -> Parked:
+    """A discount, a tax, shipping or an automation of the company may change a total (§12.11)."""
+    return Parked(
+        f"the total of {entry.doc_number} is {entry.total} in QuickBooks, and {resolved.document.total} in Metronome",
+        waits_for=Cause.document(entry.qbo_id),
+        remedy=f"find out what changes the total of {entry.doc_number} in QuickBooks, such as a discount, a tax or "
+        "shipping; it is written again from time to time, at once with metronome-qbo redrive",
+    )
 
 
 async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> LedgerEntry:

@@ -1,13 +1,16 @@
 """What the books hold of a document, and what became of an attempt without a result."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from agents.clients.failures import MappingBroken, NotFound
+from agents.clients.failures import MappingBroken, OutcomeUnknown
+from agents.clients.quickbooks_errors import checked, listed
 from models.document import Kind, is_ours
 from models.ledger import Attempt, LedgerEntry, move
-from models.quickbooks import ENTITY, quoted
+from models.quickbooks import ENTITY, QUERY_LAG_SECONDS, quoted
 
+from .decision import NOT_FOUND_CODE
 from .resolve import Resolved
 from .sink import Sink
 
@@ -22,7 +25,8 @@ async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved
     """
     attempt = entry.attempt
     assert attempt is not None
-    if entry.qbo_id is not None and attempt.operation != "create":
+    stood = entry.qbo_id is not None and attempt.operation != "create"
+    if stood:
         found = await fetched(entry, attempt.kind, sink)
     else:
         conclusive = sink.retry.monotonic() >= conclusive_from
@@ -38,20 +42,34 @@ async def look_up(entry: LedgerEntry, conclusive_from: float, resolved: Resolved
     if found is not None:
         # An update that may or may not have been applied is simply made again, with the SyncToken just read.
         created_as_wanted = attempt.operation == "create" and same_total(found, resolved)
-        settled = as_found(settled, found, attempt.kind, attempt.content_hash if created_as_wanted else None)
+        content_hash = attempt.content_hash if created_as_wanted else None
+        settled = as_found(settled, found, attempt.kind, content_hash, sink.now())
         if is_voided(found):
             settled = move(settled, "voided", content_hash=None)
+    elif stood:
+        settled = deleted(settled, sink.now())
     sink.tables.invoices[entry.key] = settled
     return settled
 
 
 async def fetched(entry: LedgerEntry, kind: Kind, sink: Sink) -> dict[str, Any] | None:
-    """The document as QuickBooks has it; None when it was deleted there."""
+    """The document as QuickBooks has it; None when it was deleted there. Raises OutcomeUnknown when it was written so
+    lately that it may only not be seen yet."""
     assert entry.qbo_id is not None
     try:
         return await sink.books.fetch(entry.realm, ENTITY[kind], entry.qbo_id)
-    except (NotFound, MappingBroken):
+    except MappingBroken as failure:
+        if failure.facts.code != NOT_FOUND_CODE:
+            raise
+        if entry.seen_at is not None and sink.now() - entry.seen_at < timedelta(seconds=QUERY_LAG_SECONDS):
+            raise OutcomeUnknown(str(failure), failure.facts) from failure
         return None
+
+
+def deleted(entry: LedgerEntry, at: datetime) -> LedgerEntry:
+    """The entry whose document was found to be deleted in QuickBooks."""
+    row: LedgerEntry = entry.replace(deleted_at=at, content_hash=None, total=None)
+    return row
 
 
 async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
@@ -68,7 +86,7 @@ async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict
     for where in wheres:
         statement = f"SELECT * FROM {entity} WHERE {where} MAXRESULTS 1000"  # noqa: S608 - literals are quoted
         response = await sink.books.query(entry.realm, statement)
-        ours = [dict(each) for each in response.get(entity) or [] if is_ours(each, entry.invoice_id)]
+        ours = [checked(entity, each) for each in listed(entity, response) if is_ours(each, entry.invoice_id)]
         if ours:
             return min(ours, key=is_voided)
     return None
@@ -89,17 +107,30 @@ def same_total(found: dict[str, Any], resolved: Resolved | None) -> bool:
     return total == resolved.document.total
 
 
-def as_found(entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_hash: str | None) -> LedgerEntry:
-    """The entry with what the books say of its document."""
+def as_found(
+    entry: LedgerEntry, found: dict[str, Any], kind: Kind, content_hash: str | None, at: datetime
+) -> LedgerEntry:
+    """The entry with what the books say of its document `at` this moment."""
+    number = found.get("DocNumber") or entry.doc_number
     updated: LedgerEntry = entry.replace(
         kind=kind,
         qbo_id=str(found["Id"]),
-        sync_token=str(found.get("SyncToken", "0")),
-        doc_number=found.get("DocNumber") or entry.doc_number,
-        total=Decimal(str(found["TotalAmt"])) if "TotalAmt" in found else entry.total,
+        sync_token=str(found.get("SyncToken") or 0),
+        doc_number=None if number is None else str(number),
+        total=Decimal(str(found["TotalAmt"])),
         currency=(found.get("CurrencyRef") or {}).get("value", entry.currency),
         content_hash=content_hash,
         attempt=None,
-        state=entry.state,
+        seen_at=at,
+        deleted_at=None,
     )
     return updated
+
+
+def require_ours(found: dict[str, Any], entry: LedgerEntry, attempt: Attempt) -> None:
+    """Raises OutcomeUnknown when the answer to this attempt speaks of another document, or of none that was voided."""
+    is_new = attempt.operation == "create"
+    if not (is_ours(found, entry.invoice_id) if is_new else str(found["Id"]) == entry.qbo_id):
+        raise OutcomeUnknown(f"QuickBooks' answer speaks of another document, {found['Id']}")
+    if attempt.operation == "void" and Decimal(str(found["TotalAmt"])) != 0:
+        raise OutcomeUnknown(f"QuickBooks' answer to a void still has the total {found['TotalAmt']}")

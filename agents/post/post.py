@@ -37,11 +37,16 @@ from models.subject import FINALIZATION, RowKey, Subject
 
 from . import customers, documents, items, resume, reversal
 from .documents import Written
+from .facts import is_older, newest_facts
 from .reporting import (
+    BILLED_ON_CONSOLIDATED,
+    DELETED_RULE,
     FLAG_ONLY,
     METRONOME_IS_ASKED,
     NEVER_POSTED,
+    OLDER_FACTS,
     VOIDED_RULE,
+    WAITING,
     Report,
     cause_of,
     conclude,
@@ -50,7 +55,7 @@ from .reporting import (
     in_trouble,
     invoice_in_trouble,
 )
-from .resolve import resolve, stands_for
+from .resolve import remember_billed, resolve, stands_for
 from .sink import Parked, Sink
 
 log = structlog.get_logger()
@@ -60,7 +65,8 @@ VOIDED_BEFORE = "Metronome voided the invoice before"
 
 
 def claims(command: Command) -> Claims:
-    """What a command establishes and uses: an invoice waits for its customer and items, and for those it stands for.
+    """What a command establishes and uses: an invoice waits for its customer and items, and for those it stands for,
+    which are not billed beside it either.
 
     Customers of one name wait for each other, so that the second finds whose the QuickBooks customer is.
     """
@@ -71,7 +77,7 @@ def claims(command: Command) -> Claims:
         document = command.document
         uses.add((realm, Subject.customer(document.customer.customer_id)))
         uses |= {(realm, Subject.item(line.item.product_id or DEFAULT_ITEM)) for line in document.lines}
-        uses |= {(realm, Subject.invoice(other)) for other in stands_for(document)}
+        establishes |= {(realm, Subject.invoice(other)) for other in stands_for(document)}
         if document.reverses is not None:
             establishes.add((realm, Subject.invoice(document.reverses)))
     if isinstance(command, EnsureCustomer):
@@ -111,10 +117,13 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated
+    if entry is not None and is_older(command, entry):
+        return _superseded(command, entry)
     if isinstance(command, DeclineInvoice):
         return _decline(command, entry, sink)
     # An attempt is recorded with its command, so that an older one that comes again leaves it alone.
-    entry = (entry or documents.first_entry(command, sink)).replace(command=at, result=None)
+    entry = entry or documents.first_entry(command, sink)
+    entry = entry.replace(command=at, result=None, **newest_facts(command, entry))
     entry = sink.ledger_age.marked(entry, command, at)
     began = sink.circuit_breaker.monotonic()
     try:
@@ -131,7 +140,7 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
 
 
 async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Report:
-    """Unchanged when the books hold exactly this document already, or must not hold it any more."""
+    """Unchanged when by the ledger the books hold exactly this document, or must not hold it any more."""
     if entry.state == "voided" and entry.attempt is None:
         return Report("unchanged", entry, rule=VOIDED_RULE, reason=STAYS_VOIDED)
     if command.document.reverses is not None:
@@ -142,10 +151,14 @@ async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Report:
             realm=command.realm, facts=command.facts, invoice_id=command.invoice_id, reason=VOIDED_BEFORE
         )
         return await _void(void, entry, sink)
+    if (billed := _billed_by_parent(entry, sink)) is not None:
+        return billed
     resolved = resolve(command, sink)
+    remember_billed(command, sink)
     same = entry.kind == command.document.kind and entry.content_hash == resolved.content_hash
     if entry.in_books and entry.attempt is None and same:
-        return Report("unchanged", entry, reason="the books hold exactly this document already")
+        seen = "" if entry.seen_at is None else f"; QuickBooks last said so at {entry.seen_at:%Y-%m-%d %H:%M:%S %Z}"
+        return Report("unchanged", entry, reason=f"by the ledger the books hold exactly this document{seen}")
     written = await documents.post_document(command, entry, resolved, sink, sink.retries(command.realm))
     _remember_customer(command, resolved.customer, sink)
     return _of_write(written) if written.state != "voided" else _of_write(written, STAYS_VOIDED, rule=VOIDED_RULE)
@@ -202,7 +215,39 @@ async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink) -> Report:
         return _of_write(written, command.reason)
     # Voided it stays, whatever older command may come after: a parked one that is tried again, say.
     row = in_state(sink.tables.invoices.get(entry.key, entry), "voided")
+    if row.deleted_at is not None:
+        reason = f"{command.reason}; {row.doc_number} was deleted in QuickBooks, so that nothing is left to void"
+        return Report("voided", row, rule=DELETED_RULE, reason=reason)
     return Report("skipped", row, rule=NEVER_POSTED, reason=f"{command.reason}; there is nothing in the books to void")
+
+
+def _superseded(command: InvoiceCommand, entry: LedgerEntry) -> Report:
+    """The command comes after newer facts were acted on. When their command waits, so does the invoice."""
+    reason = f"newer facts of the invoice than {command.facts} were acted on already, those at {entry.facts}"
+    if entry.result in WAITING:
+        reason = f"{reason}, whose command waits: {entry.reason}"
+        return Report(
+            entry.result,
+            entry,
+            as_recorded=True,
+            rule=OLDER_FACTS,
+            reason=reason,
+            remedy="nothing to do for this one; see the newer one",
+            waits_for=entry.waits_for,
+        )
+    return Report("unchanged", entry, as_recorded=True, rule=OLDER_FACTS, reason=reason)
+
+
+def _billed_by_parent(entry: LedgerEntry, sink: Sink) -> Report | None:
+    """That nothing is posted, when a consolidated invoice bills this one; one that stands itself may be updated."""
+    if entry.billed_by is None or entry.in_books or entry.attempt is not None:
+        return None
+    parent = sink.tables.invoices.get(RowKey.of(entry.realm, entry.billed_by))
+    if parent is None or not (parent.in_books or parent.attempt is not None):
+        return None
+    number = f" as {parent.doc_number}" if parent.doc_number else ""
+    reason = f"the consolidated invoice {parent.invoice_id} bills it, which stands in the books{number}"
+    return Report("skipped", in_state(entry, "skipped"), rule=BILLED_ON_CONSOLIDATED, reason=reason)
 
 
 def _of_write(written: Written, reason: str | None = None, *, rule: str | None = None) -> Report:

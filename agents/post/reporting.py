@@ -22,12 +22,17 @@ from models.record import Moment
 from models.subject import CONNECTION, MAPPING, OPEN_PERIOD, QUICKBOOKS, QUOTA, Cause
 
 from .documents import Written
+from .facts import newest_facts
 from .sink import WHEN_QUICKBOOKS_ANSWERS, Parked, Sink
 
 NEVER_POSTED = "never posted"
 FLAG_ONLY = "void: flag only"
 VOIDED_RULE = "voided"
+DELETED_RULE = "deleted in QuickBooks"
+OLDER_FACTS = "older facts"
+BILLED_ON_CONSOLIDATED = "billed on the consolidated invoice"
 QUICKBOOKS_RULE = "quickbooks"
+WAITING = ("parked", "uncertain")
 TRIED_AGAIN = "it is tried again, from time to time by itself, at once with metronome-qbo redrive"
 METRONOME_IS_ASKED = "nothing to do here: Metronome is asked again by itself, at once with metronome-qbo redrive"
 VOID_OF_A_CREDIT_MEMO = 'set voids = "credit-memo" in the policy, and send the webhook again: an invoice takes it back'
@@ -62,10 +67,11 @@ def conclude(report: Report, delivered: Delivered[Command], started_at: Moment, 
     """Store the ledger row as this command leaves it, and make the outcome."""
     command, entry = delivered.record, report.entry
     if entry is not None and not report.as_recorded:
+        acted_on = newest_facts(command, entry) if isinstance(command, InvoiceCommand) else {}
         entry = entry.replace(
             command=delivered.at,
             result=report.result,
-            facts=command.facts or entry.facts,
+            **acted_on,
             reason=report.reason,
             waits_for=report.waits_for,
             error=report.error,

@@ -7,6 +7,7 @@ from typing import Any
 from agents.clients.quickbooks import encode
 from models.commands import PostInvoice
 from models.document import Document
+from models.ledger import LedgerEntry
 from models.quickbooks import body_of
 from models.subject import RowKey, Subject
 
@@ -55,6 +56,16 @@ def resolve(command: PostInvoice, sink: Sink) -> Resolved:
 def stands_for(document: Document) -> tuple[str, ...]:
     """The invoices that this one bills again: a consolidated one its constituents, a regenerated one the voided one."""
     return (*document.constituents, *((document.replaces,) if document.replaces is not None else ()))
+
+
+def remember_billed(command: PostInvoice, sink: Sink) -> None:
+    """That a consolidated invoice bills its constituents, for those that come after it; recorded with its attempt."""
+    for other in command.document.constituents:
+        row = sink.tables.invoices.get(RowKey.of(command.realm, other)) or LedgerEntry(
+            realm=command.realm, invoice_id=other, state="commanded", changed_at=sink.now()
+        )
+        if row.billed_by != command.invoice_id:
+            sink.tables.invoices[row.key] = row.replace(billed_by=command.invoice_id)
 
 
 def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:

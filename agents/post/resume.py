@@ -8,11 +8,11 @@ from models.record import Address
 from models.subject import MAPPING, QUICKBOOKS, RowKey, Subject
 
 from .parked import again
+from .reporting import OLDER_FACTS, WAITING
 from .sink import Sink
 
 LOST_RULE = "command deleted"
 COMMAND_TYPES = {"invoice": "PostInvoice", "customer": "EnsureCustomer", "item": "EnsureItem"}
-WAITS = ("parked", "uncertain")
 SUCCEEDED = ("posted", "updated", "voided", "unchanged", "created", "found", "mapped")
 
 
@@ -57,7 +57,10 @@ def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
         if command.waits_for is not None:
             return parked.released_by(realm, command.waits_for, now)
         return parked.due_for_probe(realm, now) + sink.unsettled.take(realm)
-    if outcome.result in WAITS:
+    if outcome.result in WAITING and outcome.rule == OLDER_FACTS:
+        standing = parked.rows.get(RowKey.of(realm, subject))
+        return [] if standing is None else [standing.command]  # the command of the newer facts stands for both
+    if outcome.result in WAITING:
         parked.park(realm, subject, outcome.waits_for or QUICKBOOKS, outcome.command, now)
         return []
     waited_for = parked.unpark(realm, subject, outcome.command)

@@ -36,6 +36,9 @@ async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tup
     while entry.in_books:
         try:
             found = await lookup.fetched(entry, entry.kind or "invoice", sink)
+            if found is None:
+                entry = lookup.deleted(entry, sink.now())
+                sink.tables.invoices[entry.key] = entry
             return entry, None if found is None or lookup.is_voided(found) else found
         except (Wait, OutcomeUnknown) as failure:
             await retries.wait(failure)
@@ -45,7 +48,8 @@ async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tup
 def require_match(original: LedgerEntry, found: dict[str, Any], resolved: Resolved) -> None:
     """Raises Parked unless the document in the books is what `resolved` takes back: customer, items, total, kind."""
     document = resolved.document
-    items = [line["SalesItemLineDetail"]["ItemRef"]["value"] for line in found["Line"] if "SalesItemLineDetail" in line]
+    details = [line.get("SalesItemLineDetail") or {} for line in found.get("Line") or []]
+    items = [detail["ItemRef"]["value"] for detail in details if detail.get("ItemRef")]
     differing = [
         name
         for name, same in {

@@ -1,10 +1,11 @@
 """What the sink works with: the tables, QuickBooks, a clock, and how long to retry."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
@@ -43,6 +44,14 @@ class Books(Protocol):
     ) -> tuple[dict[str, Any], str | None]: ...
 
 
+class SearchedTable(MutableMapping[str, Row], Generic[Row]):
+    """A table whose rows can be searched without decoding each."""
+
+    @abstractmethod
+    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
+        """The keys of the rows whose JSON holds any of these bytes; the others are not decoded."""
+
+
 @dataclass(frozen=True)
 class LedgerTables:
     """The sink's tables, by `realm/id`.
@@ -50,7 +59,7 @@ class LedgerTables:
     `record_attempt` stores a ledger entry, and returns when the broker has confirmed it and the numbers claimed before.
     """
 
-    customers: MutableMapping[str, CustomerMapping]
+    customers: SearchedTable[CustomerMapping]
     items: MutableMapping[str, ItemMapping]
     invoices: MutableMapping[str, LedgerEntry]
     doc_numbers: MutableMapping[str, str]
@@ -76,7 +85,7 @@ class Sink:
     retry: RetryPolicy
     now: Callable[[], datetime]
     batches: Batches
-    trust_requestids: bool = True
+    trust_requestids: bool
     ledger_age: LedgerAge = NOTHING_MISSED
 
     def retries(self, realm: str) -> Retries:

@@ -229,7 +229,12 @@ def _texts(
 
 def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:
     return PostInvoice(
-        realm=facts.realm, facts=at, received_at=facts.received_at, invoice_id=document.invoice_id, document=document
+        realm=facts.realm,
+        facts=at,
+        facts_fetched_at=facts.fetched_at,
+        received_at=facts.received_at,
+        invoice_id=document.invoice_id,
+        document=document,
     )
 
 
@@ -257,6 +262,7 @@ def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_
     return VoidInvoice(
         realm=facts.realm,
         facts=at,
+        facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=invoice_id,
         reason=reason,
@@ -268,6 +274,7 @@ def _decline(facts: InvoiceEnriched, at: Address, declined: Declined) -> Command
     return DeclineInvoice(
         realm=facts.realm,
         facts=at,
+        facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=facts.invoice_id,
         customer_id=facts.customer_id,

@@ -7,7 +7,7 @@ the worker at a point of its work, as kill -9 would, and starts one that knows w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ from agents.post.circuit_breaker import CircuitBreaker
 from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import ParkedCommands, Recalled
 from agents.post.post import post
-from agents.post.sink import LedgerTables, Sink
+from agents.post.sink import LedgerTables, SearchedTable, Sink
 from agents.post.unsettled import UnsettledAttempts
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, ItemReference, Line, doc_number
@@ -123,7 +123,7 @@ class InProcess:
         return [call for call in self.calls if call.method == "GET"]
 
 
-class LoggedTable(MutableMapping[str, Any]):
+class LoggedTable(SearchedTable[Any]):
     """A table whose changes are queued for the broker, and durable only once `confirm` was called."""
 
     def __init__(self, durable: dict[str, Any]) -> None:
@@ -205,6 +205,7 @@ class World:
     flushed: Callable[[int], int] = lambda queued: 0
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 0
+    trust_requestids: bool = True
     limits: RateLimits = field(default_factory=lambda: RateLimits(1000, 100_000, 10, 60.0))
     ledger_age: LedgerAge = NOTHING_MISSED
 
@@ -324,6 +325,7 @@ class Worker:
             now=world.clock.moment,
             batches=self.batches,
             ledger_age=world.ledger_age,
+            trust_requestids=world.trust_requestids,
         )
         at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
         world.log[at] = record = COMMANDS.validate_json(command.encode())

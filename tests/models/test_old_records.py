@@ -10,7 +10,8 @@ POST_INVOICE = b"""{"version":1,"realm":"9130355377388383",
 "facts":{"topic":"metronome.invoices","partition":1,"offset":42},"received_at":"2026-11-02T01:02:03Z","type":"PostInvoice","invoice_id":"d23458e0-c9a0-5538-9c3b-0a5a3f1e7b11",
 "document":{"kind":"invoice","invoice_id":"d23458e0-c9a0-5538-9c3b-0a5a3f1e7b11",
 "customer":{"customer_id":"76cbebf3","name":"Acme GmbH","qbo_id":"58"},"currency":"USD","doc_number":"MTR-D23458E0",
-"txn_date":"2026-11-02","due_date":"2026-12-02","private_note":"Metronome invoice d23458e0","customer_memo":"Usage.",
+"txn_date":"2026-11-02","due_date":"2026-12-02","private_note":"Metronome invoice d23458e0-c9a0-5538-9c3b-0a5a3f1e7b11",
+"customer_memo":"Usage.",
 "lines":[{"item":{"name":"API Calls","product_id":"9334fe1a","qbo_id":"31"},"amount":"10.00","description":"API Calls",
 "quantity":"2","unit_price":"5"}],"total":"10.00"}}"""
 

@@ -12,7 +12,8 @@ from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.transport import Answer, AnswerLost, NotSent
 from tests.agents.in_process import Clock
 
-GOOD = Answer(200, {"intuit_tid": "1-abc"}, b'{"Invoice":{"Id":"7"}}')
+INVOICE = {"Id": "7", "TotalAmt": 10, "CustomerRef": {"value": "58"}}
+GOOD = Answer(200, {"intuit_tid": "1-abc"}, json.dumps({"Invoice": INVOICE}).encode())
 REJECTED = Answer(401, {}, b'{"fault":{"error":[{"message":"x","detail":"Token expired: old","code":"3200"}]}}')
 
 
@@ -58,7 +59,7 @@ def client_of(transport: Scripted, clock: Clock | None = None) -> tuple[QuickBoo
 async def test_a_write_carries_requestid_and_minorversion() -> None:
     transport = Scripted(GOOD)
     found, tid = await client_of(transport)[0].write("42", "Invoice", b"{}", requestid="r-1")
-    assert (found, tid) == ({"Id": "7"}, "1-abc")
+    assert (found, tid) == (INVOICE, "1-abc")
     assert transport.sent == [
         ("POST", "https://qbo.example/v3/company/42/invoice?requestid=r-1&minorversion=75", "Bearer old", b"{}")
     ]

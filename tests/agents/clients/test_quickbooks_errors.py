@@ -285,8 +285,16 @@ def test_an_unknown_code_in_a_403_concerns_the_company_not_the_invoice() -> None
     assert type(failure_of(403, fault_of("31415"))) is CompanyUnavailable
 
 
-def test_a_fault_without_an_error_is_a_fault_all_the_same() -> None:
-    assert type(failure_of(200, b'{"Fault":{"type":"ValidationFault"}}')) is Refused
+@pytest.mark.parametrize(
+    "fault",
+    [
+        '{"type":"ValidationFault"}',
+        '{"Error":[{"Message":"no number"}],"type":"ValidationFault"}',
+        '{"Error":[{"Message":"a gateway\'s","code":"ServiceUnavailable"}]}',
+    ],
+)
+def test_a_fault_without_a_number_of_quickbooks_own_is_no_no(fault: str) -> None:
+    assert type(failure_of(200, f'{{"Fault":{fault}}}'.encode())) is OutcomeUnknown
 
 
 @pytest.mark.parametrize("kind", ["SERVICE", "SystemFault"])

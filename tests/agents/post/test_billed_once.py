@@ -43,9 +43,9 @@ async def test_one_that_never_was_posted_is_no_hindrance() -> None:
 
 def test_the_new_one_waits_for_commands_in_flight_about_the_old() -> None:
     assert (REALM, f"invoice/{OTHER}") in claims(a_void(OTHER)).establishes
-    assert (REALM, f"invoice/{OTHER}") in claims(a_post(replaces=OTHER)).uses
-    assert (REALM, "invoice/child") in claims(a_post(constituents=("child",))).uses
-    assert not any("invoice/" in str(used) for used in claims(a_post()).uses)
+    assert (REALM, f"invoice/{OTHER}") in claims(a_post(replaces=OTHER)).establishes
+    assert (REALM, "invoice/child") in claims(a_post(constituents=("child",))).establishes
+    assert len(claims(a_post()).establishes) == 1
 
 
 async def test_a_document_on_which_quickbooks_put_tax_is_adopted_by_its_total_without_tax() -> None:

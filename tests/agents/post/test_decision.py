@@ -38,7 +38,7 @@ from agents.post.resolve import Resolved
 from models.document import doc_number
 from models.ledger import Attempt, LedgerEntry
 from models.outcomes import ErrorFacts
-from models.quickbooks import QUERY_LAG_SECONDS, RUN_SECONDS_MAX
+from models.quickbooks import QUERY_LAG_SECONDS, SEEN_SECONDS_MAX
 from tests.agents.in_process import INVOICE_ID, REALM, a_document
 
 NOW = 1000.0
@@ -163,16 +163,16 @@ def test_a_taken_number_gives_a_longer_one_until_there_is_none() -> None:
 FAILED: list[tuple[str, Failure, bool, dict[str, Any]]] = [
     ("nothing was done", Wait("throttled"), True, {"attempt": None}),
     ("nothing was done now, but by an earlier one perhaps", Wait("throttled"), False, {"looked_up_at": None}),
-    ("it may have been done", OutcomeUnknown("lost"), True, {"run_ends_at": NOW + RUN_SECONDS_MAX}),
+    ("it may have been done", OutcomeUnknown("lost"), True, {"run_ends_at": NOW + SEEN_SECONDS_MAX}),
     (
         "it may have been done, and will fail again",
         Unrecoverable("ill"),
         True,
-        {"refusal": "ill", "run_ends_at": NOW + RUN_SECONDS_MAX},
+        {"refusal": "ill", "run_ends_at": NOW + SEEN_SECONDS_MAX},
     ),
     ("a no", NO, True, {"attempt": None, "refusal": "no"}),
     ("a no, but an earlier one may be a yes", NO, False, {"refusal": "no", "looked_up_at": NOW}),
-    ("the requestid is known", DuplicateRequest("used"), True, {"run_ends_at": NOW + RUN_SECONDS_MAX}),
+    ("the requestid is known", DuplicateRequest("used"), True, {"run_ends_at": NOW + SEEN_SECONDS_MAX}),
     ("it changed meanwhile", StaleObject("stale"), True, {"looked_up_at": None}),
     (
         "the number is taken",
