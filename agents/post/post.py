@@ -281,6 +281,8 @@ def _decline(command: DeclineInvoice, entry: LedgerEntry | None, sink: Sink) -> 
     was_final: Result = "skipped" if early else command.decision  # what was attempted or voided had been final
     if entry is not None and (entry.in_books or entry.attempt is not None):
         reason = f"{command.reason}; the document posted before is left as it is"
+        if entry.attempt is None:  # no older command changes it any more either
+            sink.tables.invoices[entry.key] = entry = entry.replace(**newest_facts(command, entry))
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=reason)
     if entry is not None and entry.state == "voided":
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=command.reason)

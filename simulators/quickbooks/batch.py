@@ -61,7 +61,7 @@ def _run(item: Json, books: Books, now: float, settings: QuickBooksSettings) -> 
     value: Any = item[subject]
     operation, options = (_text(item.get(name)) for name in ("operation", "optionsData"))
     if subject == "Query" and isinstance(value, str):
-        return {"QueryResponse": run_query(value, books)}
+        return {"QueryResponse": run_query(value, books, now, settings)}
     if subject == "CDCQuery" and isinstance(value, dict):
         entities, since = _text(value.get("Entities")), _text(value.get("ChangedSince"))
         return {"CDCResponse": run_cdc(entities, since, books, now, settings)}

@@ -176,7 +176,7 @@ class QuickBooks:
                 envelope = self._read(request, books, rest, now)
             case "POST", ["query"]:
                 text = _text(body) or request.query.get("query", "")
-                envelope = {"QueryResponse": run_query(_characters(text), books)}
+                envelope = {"QueryResponse": run_query(_characters(text), books, now, self.settings)}
             case "POST", ["batch"] if items is not None:
                 envelope = {"BatchItemResponse": run_batch(items, books, now, self.settings)}
             case "POST", _:
@@ -189,7 +189,7 @@ class QuickBooks:
         query = request.query
         match rest:
             case ["query"]:
-                return {"QueryResponse": run_query(_characters(query.get("query", "")), books)}
+                return {"QueryResponse": run_query(_characters(query.get("query", "")), books, now, self.settings)}
             case ["cdc"]:
                 entities, since = _characters(query.get("entities", "")), _characters(query.get("changedSince", ""))
                 return {"CDCResponse": run_cdc(entities, since, books, now, self.settings)}

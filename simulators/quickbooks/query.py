@@ -15,11 +15,13 @@ from simulators.quickbooks.company import company_info, preferences
 from simulators.quickbooks.errors import Refusal
 from simulators.quickbooks.lists import shown_entry
 from simulators.quickbooks.rules import properties
+from simulators.quickbooks.settings import QuickBooksSettings
 
 QUERY_LENGTH_MAX = 100_000
 RESULTS_MAX = 1000
 RESULTS_DEFAULT = 100
 CONDITIONS_MAX = 30
+LATIN1_MAX = 0xFF
 TIMESTAMP_LENGTH_MIN = 11
 NUMBER_LENGTH_MAX = 30
 ENTITIES = (*SALES, *LISTS, "Preferences", "CompanyInfo")
@@ -68,14 +70,18 @@ class Query:
     size: int = RESULTS_DEFAULT
 
 
-def run_query(text: str, books: Books) -> Json:
+def run_query(text: str, books: Books, now: float, settings: QuickBooksSettings) -> Json:
     """The QueryResponse. Raises Refusal 4000 for bad syntax, 4001 for an unknown entity, property or page size."""
+    if settings.query_beyond_latin1 == "refuse" and any(ord(each) > LATIN1_MAX for each in text):
+        raise _bad_syntax("Lexical error")
     query = _Parser(text).query()
     conditions = query.conditions
     if query.entity in LISTS and not any(each.name == "Active" for each in conditions):
         conditions.append(Condition("Active", "=", ("true",)))
     candidates = _candidates(query.entity, conditions, books)
     found = [each for each in candidates if all(one.holds(each) for one in conditions)]
+    if settings.query_lag_seconds:
+        found = [each for each in found if _made_at(each) <= now - settings.query_lag_seconds]
     if query.counts:
         return {"totalCount": len(found)}
     _sort(found, query)
@@ -87,6 +93,11 @@ def run_query(text: str, books: Books) -> Json:
     if query.entity in SALES:
         response["totalCount"] = len(found)
     return response
+
+
+def _made_at(entry: Json) -> float:
+    made = (entry.get("MetaData") or {}).get("CreateTime")
+    return datetime.fromisoformat(made).timestamp() if made else 0.0
 
 
 class _Token(NamedTuple):

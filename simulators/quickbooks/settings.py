@@ -22,6 +22,8 @@ class QuickBooksSettings:
     `metered_reads_max`: the monthly quota of all companies together, 0 for none (§5.4). `quota_blocks`: what is
     refused above it, until the next month; `quota_body`: in which shape.
     `batch_metered_as`: whether a batch is one metered call, or as many as it has items.
+    `query_lag_seconds`: how long a query does not see what was made; reads by id do. `query_beyond_latin1`: whether one
+    with other characters is parsed.
     `cdc_beyond_thirty_days`: the documentation refuses, the recording answers (cdc/basic asks for nine years).
     `default_xml`: XML for requests without an Accept header.
     """
@@ -42,5 +44,7 @@ class QuickBooksSettings:
     requestid_count_max: int = 100_000
     requestid_keeps_faults: bool = False
     requestid_other_body: Literal["replay", "refuse-600", "execute"] = "replay"
+    query_lag_seconds: float = 0.0
+    query_beyond_latin1: Literal["answer", "refuse"] = "answer"
     cdc_beyond_thirty_days: Literal["answer", "refuse"] = "answer"
     default_xml: bool = False

@@ -343,6 +343,9 @@ class Worker:
                 world.resumed.append(COMMANDS.validate_json(each.encode()))
         return Outcome.model_validate_json(outcome.encode())
 
+    def tables_of(self, name: str) -> LoggedTable:
+        return self._logged[name]
+
     async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
         log = self._world.log
         return Recalled([log[each] for each in addresses if each in log], frozenset(addresses) - set(log))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulators.quickbooks.settings import QuickBooksSettings
 from tests.simulators.companies import Client, code_of, line, read
 
 
@@ -97,3 +98,19 @@ def test_a_bad_query_is_refused(client: Client, text: str, code: str) -> None:
 def test_columns_after_the_star_change_nothing(client: Client) -> None:
     """python-quickbooks asks for `*, Sku`."""
     assert client.query("SELECT *, Sku FROM Item") == client.query("SELECT * FROM Item")
+
+
+def test_a_query_that_is_behind_does_not_see_what_was_just_made() -> None:
+    client = Client(QuickBooksSettings(limits=False, query_lag_seconds=5))
+    client.invoice(DocNumber="MTR-1")
+    assert client.query("SELECT * FROM Invoice") == {}
+    assert read(client.send("GET", "invoice/1"))["Invoice"]["DocNumber"] == "MTR-1"
+    client.clock.now += 6
+    assert len(client.query("SELECT * FROM Invoice")["Invoice"]) == 1
+
+
+def test_a_query_beyond_latin1_is_answered_or_refused() -> None:
+    text = "SELECT * FROM Customer WHERE DisplayName = 'Łódź'"
+    assert Client().query(text) == {}
+    refused = Client(QuickBooksSettings(limits=False, query_beyond_latin1="refuse"))
+    assert code_of(refused.send("GET", "query", query=text)) == "4000"

@@ -7,7 +7,7 @@ import pytest
 from agents.post.post import claims
 from models.document import Line
 from simulators.quickbooks.books import Company
-from tests.agents.in_process import REALM, World, a_line, a_post, a_void, fault
+from tests.agents.in_process import REALM, World, a_line, a_post, a_void, fault, refusal
 
 OTHER = "86824bf6-56e7-5185-8ce7-f972748ac9e9"
 
@@ -56,3 +56,44 @@ async def test_a_document_on_which_quickbooks_put_tax_is_adopted_by_its_total_wi
     [document] = world.invoices()
     assert document["TotalAmt"] > Decimal("100.00")
     assert (outcome.result, outcome.adopted, len(world.transport.writes())) == ("posted", True, 1)
+
+
+# Constituents that come after their consolidated invoice
+
+PARENT = "0f5c3f1e-7b11-4a5a-9c3b-d23458e0c9a0"
+
+
+async def test_a_constituent_that_comes_after_its_consolidated_invoice_is_not_billed_again() -> None:
+    world = World()
+    await world.run(a_post(invoice_id=PARENT, constituents=(OTHER, "unknown")))
+    outcome = await world.run(a_post(invoice_id=OTHER))
+    assert (outcome.result, outcome.rule, len(world.live())) == ("skipped", "billed on the consolidated invoice", 1)
+    assert PARENT in str(outcome.reason)
+    assert "MTR-0F5C3F1E" in str(outcome.reason)
+    assert (await world.run(a_post(invoice_id=OTHER))).result == "skipped"
+
+
+async def test_it_is_remembered_with_the_attempt_of_the_consolidated_one() -> None:
+    world = World()
+    await world.dies(a_post(invoice_id=PARENT, constituents=(OTHER,)), "after the write")
+    assert (await world.run(a_post(invoice_id=OTHER))).result == "skipped"
+    assert len(world.live()) == 1
+
+
+async def test_a_constituent_whose_consolidated_invoice_does_not_stand_is_billed() -> None:
+    world = World()
+    await world.run(a_post(invoice_id=PARENT, constituents=(OTHER,)))
+    await world.run(a_void(PARENT))
+    assert (await world.run(a_post(invoice_id=OTHER))).result == "posted"
+    refused = World()
+    refused.faults.add(refusal("6000"))
+    assert (await refused.run(a_post(invoice_id=PARENT, constituents=(OTHER,)))).result == "refused"
+    assert (await refused.run(a_post(invoice_id=OTHER))).result == "posted"
+
+
+async def test_a_constituent_that_stands_itself_is_updated() -> None:
+    """Its consolidated invoice waits until it does not."""
+    world = World()
+    await world.run(a_post("10.00", invoice_id=OTHER))
+    assert (await world.run(a_post(invoice_id=PARENT, constituents=(OTHER,)))).result == "parked"
+    assert (await world.run(a_post("12.00", invoice_id=OTHER))).result == "updated"
