@@ -19,7 +19,7 @@ from agents.clients.rate_limit import RateLimiter
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
-from agents.post import customers, decision, documents, lookup, post
+from agents.post import customers, decision, documents, find_or_create, lookup, post
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, translate
 from agents.translate.declined import skipped
@@ -145,6 +145,10 @@ def _early_is_decided(status: str) -> None:
         raise skipped(NOT_FINALIZED, f"the invoice's status is {status}")
 
 
+def _any_answer_will_do(entity: str, found: Any) -> Any:
+    return found
+
+
 # The limits
 
 
@@ -218,6 +222,10 @@ BUGS: tuple[Bug, ...] = (
     Bug("a page without a Fault is taken as a refusal", ((quickbooks_client, "read", _a_page_means_refused),)),
     Bug("a lost answer is taken as success", ((QuickBooksClient, "write", _lost_means_done),)),
     Bug("a lost answer is taken as a refusal", ((QuickBooksClient, "write", _lost_means_refused),)),
+    Bug("not found is believed at once", ((decision, "SEEN_SECONDS_MAX", 0.0), (documents, "SEEN_SECONDS_MAX", 0.0))),
+    Bug("a name that is not seen is another's", ((find_or_create, "SEEN_SECONDS_MAX", 0.0),)),
+    Bug("a deleted document is a wrong mapping", ((decision, "NOT_FOUND_CODE", ""),)),
+    Bug("odd answers are believed", ((quickbooks_client, "checked", _any_answer_will_do),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),

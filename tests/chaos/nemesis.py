@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from models.quickbooks import QUERY_LAG_SECONDS
 from simulators.quickbooks.oauth import OAuthSettings
 from simulators.quickbooks.settings import QuickBooksSettings, ThrottleBody
 
@@ -36,6 +37,7 @@ class Plan:
     rebalances: int
     clock_jumps: int
     redrives: int
+    meddlings: int
     lost_members: int
     cut_offs: int
     repeats: float
@@ -44,6 +46,9 @@ class Plan:
     throttle_body: ThrottleBody
     refused_requests_count: bool
     other_body: Literal["replay", "refuse-600", "execute"]
+    trust_requestids: bool
+    query_lag_seconds: float
+    query_beyond_latin1: Literal["answer", "refuse"]
 
     def quickbooks_settings(self, per_second: int, per_minute: int) -> QuickBooksSettings:
         return QuickBooksSettings(
@@ -54,6 +59,8 @@ class Plan:
             requestid_other_body=self.other_body,
             throttle_body=self.throttle_body,
             refused_requests_count=self.refused_requests_count,
+            query_lag_seconds=self.query_lag_seconds,
+            query_beyond_latin1=self.query_beyond_latin1,
         )
 
 
@@ -71,6 +78,7 @@ def plan_of(dice: Random) -> Plan:
         rebalances=dice.choice((0, 0, 1, 3)),
         clock_jumps=dice.choice((0, 0, 2)),
         redrives=dice.choice((0, 0, 2)),
+        meddlings=dice.choice((0, 0, 1, 3)),
         lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),
@@ -79,6 +87,9 @@ def plan_of(dice: Random) -> Plan:
         throttle_body=dice.choice(("xml-429", "xml-403", "json")),
         refused_requests_count=dice.random() < 0.5,
         other_body=dice.choice(("replay", "refuse-600", "execute")),
+        trust_requestids=memory == "on" and dice.random() < 0.5,
+        query_lag_seconds=dice.choice((0.0, 3.0, QUERY_LAG_SECONDS - 1)),
+        query_beyond_latin1=dice.choice(("answer", "refuse")),
     )
 
 

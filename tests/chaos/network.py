@@ -34,6 +34,11 @@ BUSINESS = (
     b'"Detail":"Business Validation Error: for once","code":"6000"}],"type":"ValidationFault"},"time":"now"}'
 )
 FAILS_AGAIN = b'{"Fault":{"Error":[{"Message":"Fails again","Detail":"for good","code":"10100"}],"type":"SystemFault"}}'
+PASSING = (
+    b'{"Fault":{"Error":[{"Message":"A business validation error has occurred while processing your request","Detail":'
+    b'"Business Validation Error: something went wrong. Please try again later. (-10600)","code":"6000"}],'
+    b'"type":"ValidationFault"},"time":"now"}'
+)
 USED_BEFORE = (
     b'{"Fault":{"Error":[{"Message":"Duplicate Request","Detail":"requestid was used before","code":"600"}],'
     b'"type":"ValidationFault"},"time":"now"}'
@@ -52,6 +57,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "quickbooks": (
         *("not sent", "request lost", "answer lost", "slow", "carried out late", "429", "5xx before", "5xx after"),
         *("6000", "600", "html", "truncated", "401", "page before", "page after", "10100 after"),
+        *("try again before", "try again after", "odd"),
     ),
     "token": ("not sent", "request lost", "answer lost", "slow", "5xx before", "5xx after", "html"),
     "metronome": (
@@ -70,14 +76,19 @@ SPOILED: dict[str, http.Answer] = {
     "page before": http.Answer(403, HTML, {"Content-Type": "text/html"}),
     "page after": http.Answer(403, HTML, {"Content-Type": "text/html"}),
     "10100 after": http.Answer(400, FAILS_AGAIN, {"Content-Type": "application/json"}),
+    "try again before": http.Answer(400, PASSING, {"Content-Type": "application/json"}),
+    "try again after": http.Answer(400, PASSING, {"Content-Type": "application/json"}),
     "401": http.Answer(401, EXPIRED, {"Content-Type": "application/json"}),
 }
 _NAMED = re.compile(rb"Metronome invoice [0-9a-f-]+")
-NOT_CARRIED_OUT = ("429", "5xx before", "6000", "401", "page before")
-CARRIED_OUT = ("5xx after", "600", "html", "page after", "10100 after")
+NOT_CARRIED_OUT = ("429", "5xx before", "6000", "401", "page before", "try again before")
+CARRIED_OUT = ("5xx after", "600", "html", "page after", "10100 after", "try again after")
+_TOTAL = re.compile(rb'"TotalAmt": ?-?[0-9.]+')
 
 
-PAGES = (403, 401, 429)
+NOT_OF_READS = ("6000", "600", "carried out late", "10100 after", "try again before", "try again after")
+
+PAGES = (403, 401, 429, 404, 400, 413)
 """The statuses of a page of something in between, one after the other."""
 
 
@@ -204,7 +215,7 @@ class Network:
         kind = self._dice.choice(kinds)
         if kind == "6000" and (_realm_of(request), request.query.get("requestid", "")) in self._carried_out:
             return None  # what was done already is remembered or found, never refused as if it were new
-        if request.method == "GET" and kind in ("6000", "600", "carried out late", "10100 after"):
+        if request.method == "GET" and kind in NOT_OF_READS:
             return None
         self.injected[f"{to} {kind}"] += 1
         return kind
@@ -249,6 +260,8 @@ class Network:
             if fault == "page after":
                 return replace(SPOILED[fault], status=PAGES[self.injected[f"{to} {fault}"] % len(PAGES)])
             return SPOILED[fault]
+        if fault == "odd":
+            return replace(carried_out.result(), body=_TOTAL.sub(b'"TotalAmt":"ten"', carried_out.result().body))
         return carried_out.result()
 
     def _later(

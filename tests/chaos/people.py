@@ -19,9 +19,10 @@ from models.subject import Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
-from simulators.quickbooks.books import add_customer
+from simulators.quickbooks.books import SALES, add_customer
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import Grant, OAuthServer
+from simulators.quickbooks.sales import voided
 from stream.wiring import TokenCipher
 
 from .log import partition_of
@@ -32,6 +33,7 @@ UNFINISHED = ("parked", "uncertain")
 FIRST_CUSTOMER_BY_HAND = 90_000
 BY_HAND = "written by hand"
 EARLY_SHARE = 0.15
+IDENTITY = "Metronome invoice "
 
 
 class People:
@@ -54,17 +56,22 @@ class People:
         self.grants: dict[str, list[Grant]] = {}
         self.reconnects = 0
         self.early = 0
+        self.meddled: dict[str, set[str]] = {}
+        """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
 
     # Metronome
 
-    async def bill(self, seconds: float, redrives: int) -> None:
-        """Webhooks, some twice, late or in another order; now and then a void, and its regeneration."""
+    async def live(self, seconds: float, redrives: int, meddlings: int) -> None:
+        """Webhooks, some twice, late or in another order; now and then a void, and its regeneration. Meanwhile somebody
+        redrives, and somebody is at work in QuickBooks."""
         dice = self._dice
         async with asyncio.TaskGroup() as group:
             for invoice_id in list(self._metronome.invoices):
                 group.create_task(self._bill(invoice_id, seconds))
             for _ in range(redrives):
                 group.create_task(self._later(dice.uniform(0, seconds)))
+            for _ in range(meddlings):
+                group.create_task(self._meddle(dice.uniform(0, seconds)))
 
     async def _bill(self, invoice_id: str, seconds: float) -> None:
         dice = self._dice
@@ -118,6 +125,31 @@ class People:
 
     # The companies
 
+    async def _meddle(self, seconds: float) -> None:
+        """Deletes, voids or edits one of our documents in QuickBooks' own pages."""
+        await asyncio.sleep(seconds)
+        ours = [
+            (books, kind, sale)
+            for books in self._quickbooks.books.values()
+            for kind in SALES
+            for sale in books.objects[kind].values()
+            if str(sale.get("PrivateNote")).startswith(IDENTITY)
+        ]
+        if not ours:
+            return
+        books, kind, sale = self._dice.choice(ours)
+        invoice_id = sale["PrivateNote"].partition("\n")[0].removeprefix(IDENTITY)
+        act = self._dice.choice(("delete", "edit", "void" if kind == "Invoice" else "edit"))
+        if act == "delete":
+            books.delete_sale(kind, sale, self._clock())
+        elif act == "void":
+            books.put_sale(kind, voided(sale, books, self._clock()), sale)
+        else:
+            edited = {**sale, "CustomerMemo": {"value": "Thank you"}, "SyncToken": str(int(sale["SyncToken"]) + 1)}
+            books.put_sale(kind, edited, sale)
+        self.meddled.setdefault(invoice_id, set()).add(act)
+        self._at.note("a person", act, f"{IDENTITY}{invoice_id}")
+
     def connect(self, realm: str) -> None:
         """As `metronome-qbo connect`: a new consent, published."""
         grant = self._oauth.connect(realm)
@@ -154,6 +186,7 @@ class People:
         """One round of what the outcomes ask people to do; False when there is nothing to do."""
         done = [self._reconnect(realm) for realm in self._quickbooks.books]
         done += [self._redrive_dead_letters(), self._map_customers(), self._send_again(), self.redrive()]
+        done.append(self._close_deleted())
         return any(done)
 
     def redrive(self) -> bool:
@@ -203,6 +236,21 @@ class People:
                 self._publish(SetCustomerMapping(realm=realm, customer_id=customer_id, qbo_id=number))
                 mapped = True
         return mapped
+
+    def _close_deleted(self) -> bool:
+        """What was deleted in QuickBooks, and so is not posted again: voided in Metronome, and perhaps regenerated."""
+        closed = [
+            subject.id
+            for (_, subject), outcome in self.newest_outcomes().items()
+            if (outcome.waits_for or "").startswith("document/") and subject.id in self.meddled
+        ]
+        for invoice_id in closed:
+            if self._metronome.invoices[invoice_id]["status"] != "VOID":
+                self._ask("void", invoice_id)
+                if self._dice.random() < 0.5:
+                    self.announce(self._ask("regenerate", invoice_id))
+            self.announce(invoice_id)
+        return bool(closed)
 
     def _redrive_dead_letters(self) -> bool:
         """Each once, as `metronome-qbo redrive --dead-letters` does."""

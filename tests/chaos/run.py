@@ -56,6 +56,7 @@ class Met:
     units: frozenset[str]
     early: int
     regenerated: bool
+    meddled: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def _met(world: World) -> Met:
         statuses=frozenset(each["status"] for each in invoices),
         units=frozenset(each["credit_type"]["name"] for each in invoices),
         early=world.people.early,
+        meddled=frozenset().union(*world.people.meddled.values()),
         regenerated=any(each.get("regenerated_from_invoice_id") for each in invoices),
     )
 

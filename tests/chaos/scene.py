@@ -24,6 +24,10 @@ SAME_BEGINNINGS = (8, 8, 10, 13)
 """Characters of an id that two invoices share; the shortest document number shows eight."""
 
 
+SPELT = (lambda name: name.replace(" ", "  "), lambda name: f"Łódź {name}", lambda name: f"株式会社 {name}")
+"""Names with two blanks, or beyond Latin-1."""
+
+
 @dataclass(frozen=True)
 class Plot:
     """The scene, and whose invoices lie in which company."""
@@ -62,7 +66,7 @@ def plot_of(seed: int, dice: Random) -> Plot:
     _invoices(scene, of_customer, dice)
     handwritten = tuple(invoice["id"] for invoice in scene.invoices if dice.random() < 0.1)
     keys = (*scene.custom_field_keys, ("customer", REALM_FIELD))
-    kept = tuple(entry for entry in scene.quickbooks_customers if dice.random() < 0.8 or _is_mapped(scene, entry.id))
+    kept = tuple(entry for entry in scene.quickbooks_customers if dice.random() < 0.6 or _is_mapped(scene, entry.id))
     scene = Scene(
         customers=scene.customers,
         products=scene.products,
@@ -90,6 +94,8 @@ def _customers(scene: Scene, realms: list[str], dice: Random) -> dict[str, str]:
         realm = dice.choice(realms)
         first["custom_fields"], second["custom_fields"] = {REALM_FIELD: realm}, {REALM_FIELD: realm}
     for customer in scene.customers:
+        if dice.random() < 0.2:
+            customer["name"] = dice.choice(SPELT)(customer["name"])
         customer["custom_fields"] = {REALM_FIELD: dice.choice(realms), **customer["custom_fields"]}
     return {customer["id"]: customer["custom_fields"][REALM_FIELD] for customer in scene.customers}
 

@@ -33,6 +33,7 @@ def test_the_seeds_meet_every_kind_of_trouble() -> None:
     assert {"FINALIZED", "VOID"} <= frozenset[str]().union(*(each.statuses for each in met))
     assert any(each.regenerated for each in met)
     assert sum(each.early for each in met) > 20
+    assert frozenset[str]().union(*(each.meddled for each in met)) == {"delete", "void", "edit"}
     assert len(frozenset[str]().union(*(each.units for each in met))) == 2
 
 

@@ -70,7 +70,9 @@ class World:
     async def live(self) -> None:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
-        await asyncio.gather(nemesis.run(), self.people.bill(self.plan.seconds, self.plan.redrives))
+        await asyncio.gather(
+            nemesis.run(), self.people.live(self.plan.seconds, self.plan.redrives, self.plan.meddlings)
+        )
         for _ in range(REPAIRS_MAX):
             await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
@@ -137,7 +139,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         network=network,
         loop=loop,
         dice=dice,
-        policy=POLICY,
+        policy=POLICY.model_copy(update={"name_clash": dice.choice(("park", "suffix"))}),
         limits=limits,
         client=client,
         metronome_token=token,
@@ -148,7 +150,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         slow=plan.slow,
         in_flight_max=dice.choice((2, 8, 64)),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
-        trust_requestids=plan.memory == "on",
+        trust_requestids=plan.trust_requestids,
         # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
         batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members + plan.cut_offs == 0 else 0,
         note=note,
