@@ -164,9 +164,9 @@ class QuickBooks(Section):
     )
     backoff_max_seconds: int = Field(30, ge=1, description="longest pause between two attempts")
     trust_requestids: bool = Field(
-        True,
-        description="rely on Intuit's word that a repeated requestid is not carried out twice: a write whose answer "
-        "was lost is repeated at once; false waits until QuickBooks cannot be at it any more",
+        False,
+        description="true relies on Intuit's word that a repeated requestid is not carried out twice: a write whose "
+        "answer was lost is repeated at once; false waits some two minutes and looks once more, one metered read",
     )
     look_up_dated_to: date | None = Field(
         None,

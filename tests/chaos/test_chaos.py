@@ -6,6 +6,7 @@ import pytest
 
 from .bugs import BUGS, Bug
 from .run import catch, judge, judge_clean, main, over_processes, summary
+from .world import run
 
 SEEDS = 300
 SEEDS_A_TEST = 60
@@ -35,6 +36,12 @@ def test_the_seeds_meet_every_kind_of_trouble() -> None:
     assert sum(each.early for each in met) > 20
     assert frozenset[str]().union(*(each.meddled for each in met)) == {"delete", "void", "edit"}
     assert len(frozenset[str]().union(*(each.units for each in met))) == 2
+
+
+def test_a_worker_relies_on_requestids_only_where_it_is_told_to() -> None:
+    worlds = [run(seed) for seed in range(12)]
+    told = [(each.plan.trust_requestids, each.cluster.alive[0].pipeline.sink.trust_requestids) for each in worlds]
+    assert set(told) == {(True, True), (False, False)}
 
 
 def test_a_seed_gives_the_same_run_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
