@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from models.commands import Command
-from models.events import Announcement, ConnectionChanged, InvoiceEnriched
+from models.events import Announcement, ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.outcomes import Outcome
 from models.record import Address
 
@@ -26,9 +26,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Headers = dict[str, bytes]
-Published = InvoiceEnriched | ConnectionChanged | Command | Outcome | Announcement
-"""What handlers may return."""
-
 ERROR_HEADER = "__connect.errors."
 STACKTRACE_CHARACTERS_MAX = 4_000
 
@@ -47,12 +44,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivered(Generic[T]):
-    """A decoded record, as a handler gets it."""
+    """A decoded record, as a handler gets it; `value` are the bytes that it was decoded from."""
 
     record: T
     at: Address
     headers: Headers
     timestamp: datetime
+    value: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,19 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A webhook that belongs into another partition, with its bytes."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+Published = InvoiceEnriched | InvoiceHandedOver | ConnectionChanged | Command | Outcome | Announcement | Forwarded
+"""What handlers may return."""
 
 
 class InvalidRecord(ValueError):
@@ -204,7 +215,9 @@ class Delivery(Generic[T]):
         if record is not None:
             stage = "TASK_PUT"
             try:
-                records = await self._handle(Delivered(record, event.at, event.headers, event.timestamp))
+                records = await self._handle(
+                    Delivered(record, event.at, event.headers, event.timestamp, event.value or b"")
+                )
             except StopWorker:
                 raise
             except Exception as error:

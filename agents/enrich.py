@@ -1,7 +1,13 @@
-"""From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim."""
+"""From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim.
+
+
+An invoice keeps its company: the first one that the routing names has it, in the table `owners`, until that company
+hands it over (`agents/post/hand_over.py`). All webhooks of a customer lie in one partition, so that whoever decides
+knows what was decided before.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -12,14 +18,21 @@ from pydantic import ValidationError
 
 from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
 from agents.clients.retry import RetryPolicy
-from models.events import ContractHierarchy, InvoiceEnriched
+from models.events import ContractHierarchy, InvoiceEnriched, InvoiceHandedOver
+from models.ledger import Owner
 from models.metronome import DECIDED, MEMO_FIELD, Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
+from models.subject import RowKey
 
-from .delivery import Claims, Delivered, InvalidRecord
+from .delivery import Claims, Delivered, Forwarded, InvalidRecord
 from .watch import ASKED_AGAIN, RECEIVED_AT_HEADER, SOURCE_HEADER
 
 log = structlog.get_logger()
+
+FORWARDED_FROM_HEADER = "forwarded-from"
+
+Notice = InvoiceFinalized | Webhook | InvoiceHandedOver
+"""What lies on the topic of webhooks: Metronome's, and ours of a hand-over."""
 
 EARLY_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """A webhook may be earlier than its invoice: Metronome is asked again after each of these pauses."""
@@ -66,7 +79,9 @@ class Routes:
 
 @dataclass(frozen=True)
 class Enricher:
-    """What `enrich` needs. Names of customers and contracts may be a little old, as long as the caches keep them."""
+    """What `enrich` needs to ask Metronome and to choose a company. Names of customers and contracts may be a little
+    old, as long as the caches keep them.
+    """
 
     metronome: Metronome
     routes: Routes
@@ -77,7 +92,55 @@ class Enricher:
     early: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EARLY_AT_ONCE_MAX))
 
 
-def read_webhook(value: bytes) -> InvoiceFinalized | Webhook:
+@dataclass(frozen=True)
+class Owners:
+    """Which company has which invoice, by `customer/invoice`, and in which each customer was billed first.
+    `partition_of` says where a customer's webhooks lie.
+    """
+
+    rows: MutableMapping[str, Owner]
+    partition_of: Callable[[str], int]
+
+    def of(self, invoice: InvoiceHead, routes: Routes) -> tuple[Owner, str | None]:
+        """Who has the invoice, and the company where the routing would have it by now, if that is another one.
+
+        A void goes where the document may be, and so does a regenerated invoice. Raises InvalidRecord when nobody has
+        it, and no rule names a company.
+        """
+        owner = self.rows.get(RowKey.of(invoice.customer_id, invoice.id))
+        replaced = self.rows.get(RowKey.of(invoice.customer_id, invoice.regenerated_from_invoice_id or ""))
+        try:
+            routed = replaced.realm if replaced is not None else routes.realm_of(invoice)
+        except InvalidRecord:
+            if owner is None:
+                raise
+            routed = owner.realm
+        if owner is None:
+            owner = Owner(realm=routed, customer_id=invoice.customer_id, invoice_id=invoice.id)
+            self.rows[owner.key] = owner
+        return owner, routed if routed != owner.realm and invoice.status != "VOID" else None
+
+    def home(self, customer_id: str, realm: str) -> str:
+        """The company in which the customer was billed first; that is `realm` when it was billed in none."""
+        home = self.rows.get(RowKey.of(customer_id))
+        if home is None:
+            home = Owner(realm=realm, customer_id=customer_id)
+            self.rows[home.key] = home
+        return home.realm
+
+    def hand_over(self, handed: InvoiceHandedOver) -> None:
+        owner = Owner(
+            realm=handed.realm,
+            customer_id=handed.customer_id,
+            invoice_id=handed.invoice_id,
+            owner_epoch=handed.owner_epoch,
+        )
+        standing = self.rows.get(owner.key)
+        if standing is None or standing.owner_epoch < owner.owner_epoch:
+            self.rows[owner.key] = owner
+
+
+def read_webhook(value: bytes) -> Notice:
     """A webhook's body; raises InvalidRecord that names the field. Other event types are read as far as their type."""
     try:
         body = parse_json(value)
@@ -87,34 +150,50 @@ def read_webhook(value: bytes) -> InvoiceFinalized | Webhook:
         raise InvalidRecord(f"a webhook is a JSON object, this is a {type(body).__name__}")
     try:
         webhook = Webhook.model_validate(body)
+        if webhook.type == "InvoiceHandedOver":
+            return InvoiceHandedOver.model_validate(body)
         return InvoiceFinalized.model_validate(body) if webhook.type == "invoice.finalized" else webhook
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise InvalidRecord(f"not a Metronome webhook: {fields}") from None
 
 
-def claims(webhook: InvoiceFinalized | Webhook) -> Claims:
-    if isinstance(webhook, InvoiceFinalized):
-        return Claims(establishes=frozenset({webhook.properties.invoice_id}))
-    return Claims()
+def claims(webhook: Notice) -> Claims:
+    match webhook:
+        case InvoiceFinalized():
+            return Claims(establishes=frozenset({webhook.properties.invoice_id}))
+        case InvoiceHandedOver():
+            return Claims(establishes=frozenset({webhook.invoice_id}))
+        case _:
+            return Claims()
 
 
-async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: Enricher) -> Sequence[InvoiceEnriched]:
-    """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log).
+async def enrich(
+    delivered: Delivered[Notice], *, enricher: Enricher, owners: Owners
+) -> Sequence[InvoiceEnriched | Forwarded]:
+    """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log). A webhook that
+    does not lie with the others of its customer is forwarded there first.
 
     Waits, within its retry, while Metronome is away, throttles or refuses our token, and for a moment while the invoice
     is not final yet. Raises InvalidRecord for an invoice that Metronome does not know or that belongs to another
     customer.
     """
     webhook = delivered.record
+    if isinstance(webhook, InvoiceHandedOver):
+        owners.hand_over(webhook)
+        return []
     if not isinstance(webhook, InvoiceFinalized):
         log.info("webhook_ignored", type=webhook.type, at=str(delivered.at))
         return []
     ids = webhook.properties
+    if delivered.at.partition != owners.partition_of(ids.customer_id):
+        headers = {RECEIVED_AT_HEADER: _received_at(delivered).isoformat().encode()} | delivered.headers
+        headers[FORWARDED_FROM_HEADER] = str(delivered.at).encode()
+        return [Forwarded(ids.customer_id.encode(), delivered.value, headers)]
     retries = enricher.retry.start()
     while True:
         try:
-            return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher)]
+            return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher, owners)]
         except NotFound as failure:
             if delivered.headers.get(SOURCE_HEADER) == ASKED_AGAIN.encode():
                 log.warning("draft_is_gone", invoice=ids.invoice_id, reason=str(failure))
@@ -131,7 +210,7 @@ async def enrich(delivered: Delivered[InvoiceFinalized | Webhook], *, enricher: 
 
 
 async def _facts(
-    delivered: Delivered[InvoiceFinalized | Webhook], customer_id: str, invoice_id: str, enricher: Enricher
+    delivered: Delivered[Notice], customer_id: str, invoice_id: str, enricher: Enricher, owners: Owners
 ) -> InvoiceEnriched:
     answer, invoice = await _answer(customer_id, invoice_id, enricher)
     if invoice.id != invoice_id or invoice.customer_id != customer_id:
@@ -147,8 +226,12 @@ async def _facts(
     memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_FIELD)
     if memo_ref is None and contract is not None:
         memo_ref = contract.custom_fields.get(MEMO_FIELD)
+    owner, routed_to = owners.of(invoice, enricher.routes)
     return InvoiceEnriched(
-        realm=enricher.routes.realm_of(invoice),
+        realm=owner.realm,
+        owner_epoch=owner.owner_epoch,
+        routed_to=routed_to,
+        home=owners.home(customer_id, owner.realm),
         invoice_id=invoice_id,
         customer_id=customer_id,
         answer=answer,
@@ -233,7 +316,7 @@ def _hierarchy_of(contract: Contract | None) -> ContractHierarchy | None:
     )
 
 
-def _received_at(delivered: Delivered[InvoiceFinalized | Webhook]) -> datetime:
+def _received_at(delivered: Delivered[Notice]) -> datetime:
     """When our receiver got it; a bare record of another producer has only Kafka's timestamp."""
     header = delivered.headers.get(RECEIVED_AT_HEADER)
     if header is not None:

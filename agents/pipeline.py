@@ -18,14 +18,15 @@ from models.commands import (
     DeclineInvoice,
     EnsureCustomer,
     EnsureItem,
+    HandOver,
     PostInvoice,
     ResumeParked,
     SetCustomerMapping,
     SetItemMapping,
     VoidInvoice,
 )
-from models.events import Announcement, ConnectionChanged, InvoiceEnriched
-from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Waiting
+from models.events import Announcement, ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
+from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Owner, Waiting
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
@@ -39,13 +40,14 @@ from .delivery import (
     DeadLetter,
     Delivered,
     Delivery,
+    Forwarded,
     Headers,
     InvalidRecord,
     Publish,
     Published,
     StopWorker,
 )
-from .enrich import Enricher
+from .enrich import Enricher, Owners
 from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
@@ -53,6 +55,7 @@ from .post.ledger_age import NOTHING_MISSED, LedgerAge
 from .post.parked import ParkedCommands, Recalled
 from .post.sink import LedgerTables, SearchedTable, Sink
 from .post.unsettled import UnsettledAttempts
+from .translate.hand_over import hand_over
 from .translate.translate import translate
 from .write_back import WriteBack
 
@@ -136,6 +139,7 @@ class Tables:
     waiting: Table[Waiting]
     batches: Table[Batch]
     connections: Table[ConnectionChanged]
+    owners: Table[Owner]
 
     def all(self) -> tuple[Table[Any], ...]:
         return (
@@ -146,6 +150,7 @@ class Tables:
             self.waiting,
             self.batches,
             self.connections,
+            self.owners,
         )
 
 
@@ -171,9 +176,12 @@ class Ports:
 
 @dataclass(frozen=True)
 class Options:
-    """What the settings of these names say (docs/settings.md), and how old the ledger was found to be."""
+    """What the settings of these names say (docs/settings.md), and how old the ledger was found to be. `partition_of`
+    says where a customer's webhooks lie.
+    """
 
     policy_of: Callable[[str], Policy]
+    partition_of: Callable[[str], int]
     retry: RetryPolicy
     in_flight_max: int
     dead_letters_in_a_row_max: int
@@ -258,13 +266,14 @@ class Pipeline:
 
     def _agents(self) -> tuple[Agent, ...]:
         agent, confirm_tables = self._agent, self.publish_with_tables
-        enriched = partial(enrich.enrich, enricher=self._ports.enricher)
+        owners = Owners(self.tables.owners, self._options.partition_of)
+        enriched = partial(enrich.enrich, enricher=self._ports.enricher, owners=owners)
         posted = partial(post.post, sink=self.sink)
         written = partial(write_back.write_back, into=self._ports.write_back)
         invoices, outcomes = InvoiceEnriched.model_validate_json, Outcome.model_validate_json
         connections = ConnectionChanged.model_validate_json
         return (
-            agent("enrich", "webhooks", enrich.read_webhook, enriched, enrich.claims, self.publish),
+            agent("enrich", "webhooks", enrich.read_webhook, enriched, enrich.claims, self.publish_owned),
             agent("translate", "invoices", invoices, self._translate, _claim_of("invoice_id"), self.publish),
             agent("post", "commands", COMMANDS.validate_json, posted, post.claims, confirm_tables),
             agent("write-back", "outcomes", outcomes, written, write_back.claims, self.publish),
@@ -292,7 +301,10 @@ class Pipeline:
         return Agent(name, reads, delivery)
 
     async def _translate(self, facts: Delivered[InvoiceEnriched]) -> Sequence[Published]:
-        return translate(facts.record, facts.at, policy=self._options.policy_of(facts.record.realm))
+        record, policy_of = facts.record, self._options.policy_of
+        if record.routed_to is not None:
+            return [hand_over(record, record.routed_to, facts.at, policy_of=policy_of)]
+        return translate(record, facts.at, policy=policy_of(record.realm))
 
     async def _connect(self, change: Delivered[ConnectionChanged]) -> Sequence[Published]:
         return await connections_agent(change.record, table=self.tables.connections)
@@ -313,6 +325,11 @@ class Pipeline:
         await self.publish([change])
         self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
+
+    async def publish_owned(self, records: Sequence[Published | DeadLetter]) -> None:
+        """Facts go to no company before it is recorded that this one has the invoice."""
+        await self.tables.owners.confirmed()
+        await self.publish(records)
 
     async def publish_with_tables(self, records: Sequence[Published | DeadLetter]) -> None:
         """An acknowledged command must never be ahead of the tables that it changed."""
@@ -369,6 +386,8 @@ class Pipeline:
 def topic_of(record: Published | DeadLetter) -> TopicRole:
     """Where a record goes."""
     match record:
+        case InvoiceHandedOver() | Forwarded():
+            return "webhooks"
         case InvoiceEnriched():
             return "invoices"
         case Outcome():
@@ -381,7 +400,7 @@ def topic_of(record: Published | DeadLetter) -> TopicRole:
             return "webhooks"
         case EnsureCustomer() | EnsureItem() | SetCustomerMapping() | SetItemMapping():
             return "commands"
-        case PostInvoice() | VoidInvoice() | DeclineInvoice() | ResumeParked():
+        case PostInvoice() | VoidInvoice() | DeclineInvoice() | HandOver() | ResumeParked():
             return "commands"
         case _:
             assert_never(record)
@@ -389,10 +408,12 @@ def topic_of(record: Published | DeadLetter) -> TopicRole:
 
 def _addressed(record: Published | DeadLetter) -> tuple[TopicRole, bytes | None, bytes | None, Headers | None]:
     """Topic, key, value and headers."""
-    if isinstance(record, DeadLetter):
+    if isinstance(record, DeadLetter | Forwarded):
         return topic_of(record), record.key, record.value, record.headers
     if isinstance(record, Announcement):
-        return topic_of(record), record.invoice_id.encode(), record.encode(), watch.headers_of(record)
+        return topic_of(record), record.customer_id.encode(), record.encode(), watch.headers_of(record)
+    if isinstance(record, InvoiceHandedOver):
+        return topic_of(record), record.customer_id.encode(), record.encode(), None
     return topic_of(record), record.realm.encode(), record.encode(), None
 
 

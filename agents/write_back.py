@@ -45,7 +45,7 @@ async def write_back(delivered: Delivered[Outcome], *, into: WriteBack) -> Seque
     outcome = delivered.record
     subject, subject_id = outcome.subject.kind, outcome.subject.id
     wanted = {"customer": into.customers, "item": into.items and subject_id != DEFAULT_ITEM}
-    if outcome.result not in ("found", "created") or not wanted.get(subject) or outcome.qbo_id is None:
+    if outcome.result not in ("found", "created") or outcome.away or not wanted.get(subject) or outcome.qbo_id is None:
         return []
     entity, key = FIELDS[subject]
     retries = into.retry.start()

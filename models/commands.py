@@ -35,17 +35,24 @@ class EnsureItem(_Command):
 
 
 class _InvoiceCommand(_Command):
-    """`facts_fetched_at`: when Metronome gave the facts; records from before it was recorded lack it."""
+    """`facts_fetched_at`: when Metronome gave the facts; records from before it was recorded lack it. `owner_epoch`:
+    how often the invoice had been handed over when the command was decided.
+    """
 
     invoice_id: str
     facts_fetched_at: Moment | None = None
+    owner_epoch: int = 0
 
 
 class PostInvoice(_InvoiceCommand):
-    """Have exactly this document in the books: create it, or update in place what is there."""
+    """Have exactly this document in the books: create it, or update in place what is there.
+
+    `routed_to` is the company where the routing has the invoice by now, although it was attempted in this one.
+    """
 
     type: Literal["PostInvoice"] = "PostInvoice"
     document: Document
+    routed_to: str | None = None
 
     @model_validator(mode="after")
     def _is_about_one_invoice(self) -> "PostInvoice":
@@ -78,6 +85,19 @@ class DeclineInvoice(_InvoiceCommand):
     reason: str
 
 
+class HandOver(_InvoiceCommand):
+    """The routing now has the invoice in company `to`: a company that never attempted it gives it away for good.
+
+    `goes` are the commands for the other company, `stays` those for this one, of which exactly one kind is published.
+    """
+
+    type: Literal["HandOver"] = "HandOver"
+    customer_id: str
+    to: str
+    goes: tuple["OfFacts", ...]
+    stays: tuple["OfFacts", ...]
+
+
 class SetCustomerMapping(_Command):
     """An operator says which QuickBooks customer a Metronome customer is."""
 
@@ -107,7 +127,12 @@ NOT_FINALIZED = "not finalized"
 """The rule by which an invoice is declined that Metronome has not decided about."""
 
 InvoiceCommand = PostInvoice | VoidInvoice | DeclineInvoice
-Command = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping | ResumeParked
+OfFacts = Annotated[EnsureCustomer | EnsureItem | InvoiceCommand, Field(discriminator="type")]
+"""What facts become in one company."""
+
+HandOver.model_rebuild()
+
+Command = EnsureCustomer | EnsureItem | InvoiceCommand | HandOver | SetCustomerMapping | SetItemMapping | ResumeParked
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
@@ -115,7 +140,7 @@ COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimina
 def subject_of(command: Command) -> Subject:
     """What the command is about."""
     match command:
-        case PostInvoice() | VoidInvoice() | DeclineInvoice():
+        case PostInvoice() | VoidInvoice() | DeclineInvoice() | HandOver():
             return Subject.invoice(command.invoice_id)
         case EnsureCustomer():
             return Subject.customer(command.customer.customer_id)

@@ -54,13 +54,15 @@ RESERVED_ITEMS = frozenset({DRAW_DOWN_ITEM, CREDIT_ITEM, COMMIT_PURCHASE_ITEM, R
 class CustomerReference(Value):
     """The customer a document is for. `qbo_id` is the custom field `qbo_customer_id`, when Metronome has one.
 
-    `currency` is the document's: a QuickBooks customer has one for ever (docs/vendors/quickbooks.md §1.7).
+    `currency` is the document's: a QuickBooks customer has one for ever (docs/vendors/quickbooks.md §1.7). `away`: the
+    customer was billed in another company first, for which the custom field speaks.
     """
 
     customer_id: str
     name: str
     qbo_id: str | None = None
     currency: str | None = None
+    away: bool = False
 
 
 class ItemReference(Value):

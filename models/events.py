@@ -27,10 +27,15 @@ class InvoiceEnriched(Record):
     `answer` is the body of Metronome's answer to the one GET of the invoice, verbatim, so that every later
     reading of it (a replay under another policy, a better parser) starts from the same bytes. `payer_name` and
     `payer_custom_fields` are there when another customer pays. Records from before a fact was recorded lack it.
+    `realm` is the company that has the invoice, since its owner epoch `owner_epoch`; `routed_to` another one, when that
+    is where the routing would have it by now. `home` is the company in which the customer was billed first.
     """
 
     type: Literal["InvoiceEnriched"] = "InvoiceEnriched"
     realm: str
+    owner_epoch: int = 0
+    routed_to: str | None = None
+    home: str | None = None
     invoice_id: str
     customer_id: str
     answer: str
@@ -68,6 +73,16 @@ class Announcement(Value):
     def encode(self) -> bytes:
         properties = {"invoice_id": self.invoice_id, "customer_id": self.customer_id}
         return json.dumps({"id": str(self.id), "type": "invoice.finalized", "properties": properties}).encode()
+
+
+class InvoiceHandedOver(Record):
+    """A company gave an invoice that it had never attempted to the one where the routing has it now, `realm`."""
+
+    type: Literal["InvoiceHandedOver"] = "InvoiceHandedOver"
+    realm: str
+    invoice_id: str
+    customer_id: str
+    owner_epoch: int
 
 
 class ConnectionChanged(Record):

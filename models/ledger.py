@@ -60,9 +60,10 @@ class LedgerEntry(Record):
     `command` is the newest command that was begun, `result` what became of it (None until that is known). `refusals`
     counts definite refusals of writes: each makes the next write a new one, should QuickBooks remember refusals.
     `void_wanted`: Metronome voided it, so whatever command comes, its document is to be void. `look_up_first`: the
-    books may hold a document of it that this ledger does not know of. `facts`: the newest that
-    a command was decided from, fetched at `facts_fetched_at`. `seen_at`: when QuickBooks last told of the document;
-    `deleted_at`: when it was found to be deleted there. `billed_by`: the consolidated invoice that bills this one.
+    books may hold a document of it that this ledger does not know of. `facts`: the newest that a command was decided
+    from, fetched at `facts_fetched_at`. `seen_at`: when QuickBooks last told of the document; `deleted_at`: when it was
+    found to be deleted there. `billed_by`: the consolidated invoice that bills this one. `handed_to`: the company that
+    has the invoice since `owner_epoch`, when this one gave it away without an attempt.
     """
 
     type: Literal["LedgerEntry"] = "LedgerEntry"
@@ -80,6 +81,8 @@ class LedgerEntry(Record):
     refusals: int = 0
     void_wanted: bool = False
     look_up_first: bool = False
+    owner_epoch: int = 0
+    handed_to: str | None = None
     attempt: Attempt | None = None
     waits_for: Cause | None = None
     reason: str | None = None
@@ -96,6 +99,11 @@ class LedgerEntry(Record):
     @property
     def key(self) -> RowKey:
         return RowKey.of(self.realm, self.invoice_id)
+
+    @property
+    def ever_attempted(self) -> bool:
+        """Whether a write of this invoice may ever have left for QuickBooks."""
+        return self.attempts > 0 or self.attempt is not None or self.qbo_id is not None
 
     @property
     def in_books(self) -> bool:
@@ -158,6 +166,24 @@ class Waiting(Record):
     tried_at: Moment
 
 
+class Owner(Record):
+    """The company that has an invoice; `owner_epoch` counts how often it was handed over. Without `invoice_id`, the
+    company in which the customer was billed first, for which its custom field `qbo_customer_id` speaks.
+
+    The key is `customer/invoice`, so that a regenerated invoice lies beside the one that it replaces.
+    """
+
+    type: Literal["Owner"] = "Owner"
+    realm: str
+    customer_id: str
+    invoice_id: str | None = None
+    owner_epoch: int = 0
+
+    @property
+    def key(self) -> RowKey:
+        return RowKey.of(self.customer_id, self.invoice_id)
+
+
 TABLES: dict[str, type[Record] | type[str]] = {
     "customers": CustomerMapping,
     "items": ItemMapping,
@@ -166,5 +192,7 @@ TABLES: dict[str, type[Record] | type[str]] = {
     "waiting": Waiting,
     "batches": Batch,
     "connections": ConnectionChanged,
+    "owners": Owner,
 }
-"""The tables by name, and what their rows are; `doc_numbers` holds the invoice id of each number, `realm/number`."""
+"""The tables by name, and what their rows are; `doc_numbers` holds the invoice id of each number, `realm/number`.
+`owners` lies in the partitions of the webhooks, all others in those of the companies."""

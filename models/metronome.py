@@ -142,6 +142,7 @@ class InvoiceHead(Vendor):
     id: str
     customer_id: str
     status: str | None = None
+    regenerated_from_invoice_id: str | None = None
     credit_type: CreditType
     contract_id: str | None = None
     contract_custom_fields: CustomFields | None = None
@@ -161,7 +162,6 @@ class Invoice(InvoiceHead):
     end_timestamp: datetime | None = None
     billable_status: str | None = None
     net_payment_terms_days: Number | None = None
-    regenerated_from_invoice_id: str | None = None
     correction_record: Correction | None = None
     constituent_invoices: list[Constituent] | None = None
     invoice_adjustments: list[Adjustment] | None = None

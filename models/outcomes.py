@@ -28,7 +28,7 @@ class Outcome(Record):
     """The result of one command, with everything a person needs to believe it.
 
     `reason` says why in a sentence, `remedy` what to do about it. `total` is what the QuickBooks document says, in
-    `currency`.
+    `currency`. `away`: this is not the company for which the customer's custom field speaks.
     """
 
     type: Literal["Outcome"] = "Outcome"
@@ -52,6 +52,7 @@ class Outcome(Record):
     adopted: bool = False
     attempts: int = 0
     name: str | None = None
+    away: bool = False
     error: ErrorFacts | None = None
     facts: Address | None = None
     received_at: Moment | None = None

@@ -70,6 +70,7 @@ OPEN_PERIOD = Cause("open period")
 FINALIZATION = Cause("finalization")
 QUICKBOOKS = Cause("quickbooks")
 QUOTA = Cause("quota")
+ROUTING = Cause("routing")
 
 
 class RowKey(_Text):

@@ -54,6 +54,12 @@ def marker(settings: Settings) -> str:
     return f"{settings.app_id}-installation"
 
 
+def partitions_of(settings: Settings, table: str) -> int:
+    """As many as the topic has whose agent writes the table."""
+    kafka = settings.kafka
+    return kafka.webhook_partitions if table == "owners" else kafka.company_partitions
+
+
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """How each is to be: kept for ever, but dead letters for some time, and of a compact topic each key's newest."""
     names, kafka = topic_names(settings), settings.kafka
@@ -65,7 +71,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     for name in (names.invoices, names.commands, names.outcomes):
         specs.append(TopicSpec(name, kafka.company_partitions, "delete", FOR_EVER_MS))
     for table in TABLES:
-        specs.append(TopicSpec(changelog(settings, table), kafka.company_partitions, "compact", FOR_EVER_MS))
+        specs.append(TopicSpec(changelog(settings, table), partitions_of(settings, table), "compact", FOR_EVER_MS))
     specs.append(TopicSpec(marker(settings), 1, "compact", FOR_EVER_MS))
     return [replace(spec, message_bytes_max=kafka.message_bytes_max) for spec in specs]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 
-from agents.clients.failures import OutcomeUnknown, Wait
+from agents.clients.failures import MappingBroken, NotFound, OutcomeUnknown, Wait
 from models.commands import EnsureCustomer
 from models.document import CustomerReference
 from models.ledger import CustomerMapping
@@ -37,7 +37,7 @@ def customer_ref(realm: str, need: CustomerReference, customers: Mapping[str, Cu
     if of_currency is not None:
         return of_currency.qbo_id
     row = customers.get(RowKey.of(realm, need.customer_id))
-    if need.qbo_id is not None and not _speaks_for(row, need):
+    if need.qbo_id is not None and not need.away and not _speaks_for(row, need):
         return need.qbo_id
     if row is None:
         raise Parked(
@@ -74,20 +74,49 @@ async def _main(command: EnsureCustomer, since: Address, sink: Sink) -> tuple[Cu
     realm, need = command.realm, command.customer
     key = RowKey.of(realm, need.customer_id)
     row = sink.tables.customers.get(key)
-    if row is not None and (need.qbo_id is None or _speaks_for(row, need)):
+    if row is not None and (need.qbo_id is None or need.away or _speaks_for(row, need)):
         if row.currency is None and sink.policy_of(realm).customer_currency == "per-currency":
             row = row.replace(currency=_currency_of(await _fetch(realm, row.qbo_id, sink)))
             sink.tables.customers[key] = row
         return row, "mapped"
-    if need.qbo_id is not None:
-        found, created = await _fetch(realm, need.qbo_id, sink), False
+    named = await _named(command, sink)
+    if named is not None:
+        row, result = _row(command, named, "custom field", since), "mapped"
     else:
         name = tidy_name(need.name, CUSTOMER_NAME_CHARACTERS_MAX)
         found, created = await _find_or_create(_query(command, name, sink, need.customer_id), since, sink, realm)
-    source = "created" if created else "matched" if need.qbo_id is None else "custom field"
-    row = _row(command, found, source, since)
+        source, result = ("created", "created") if created else ("matched", "found")
+        row = _row(command, found, source, since)
     sink.tables.customers[key] = row
-    return row, "created" if created else "found" if need.qbo_id is None else "mapped"
+    return row, result
+
+
+async def _named(command: EnsureCustomer, sink: Sink) -> Json | None:
+    """The QuickBooks customer that the custom field names. It names one of the company in which the customer was billed
+    first: in another it counts when it is one of that name, and for nothing when there is none. Else raises Parked.
+    """
+    need, realm = command.customer, command.realm
+    if need.qbo_id is None:
+        return None
+    try:
+        named = await _fetch(realm, need.qbo_id, sink)
+    except (NotFound, MappingBroken):
+        if need.away:
+            return None
+        raise
+    if not need.away or _noted(named) == need.customer_id or _is_named(named, need.name):
+        return named
+    raise Parked(
+        f"qbo_customer_id says {need.qbo_id}, which in company {realm} is {named.get('DisplayName')!r} and not "
+        f"{need.name!r}; it may be the id in another company, where this customer was billed first",
+        waits_for=Subject.customer(need.customer_id),
+        remedy=f"metronome-qbo map customer {need.customer_id} QBO_ID --realm {realm}",
+    )
+
+
+def _is_named(entry: Json, name: str) -> bool:
+    tidy = tidy_name(name, CUSTOMER_NAME_CHARACTERS_MAX)
+    return tidy_name(str(entry.get("DisplayName") or ""), CUSTOMER_NAME_CHARACTERS_MAX).casefold() == tidy.casefold()
 
 
 async def _of_currency(command: EnsureCustomer, since: Address, sink: Sink) -> CustomerMapping:

@@ -27,7 +27,9 @@ from agents.clients.failures import (
     DuplicateRequest,
     Failure,
     MappingBroken,
+    NotConnected,
     OutcomeUnknown,
+    ReconnectNeeded,
     StaleObject,
     Unrecoverable,
     Wait,
@@ -197,6 +199,10 @@ def after_failure(state: WriteState, write: Send, failure: Failure, sent_at: flo
             return replace(state, refusal=failure, looked_up_at=None)
         case Wait():
             return settled(state) if write.certain else replace(state, looked_up_at=None)
+        case NotConnected() | ReconnectNeeded() if write.certain:
+            # Without a token nothing left for QuickBooks.
+            entry = state.entry.replace(attempts=state.entry.attempts - 1)
+            return replace(settled(replace(state, entry=entry)), refusal=failure)
         case _ if write.certain:
             return replace(settled(state), refusal=failure)
         case _:

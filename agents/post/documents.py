@@ -20,7 +20,7 @@ from agents.clients.failures import (
 )
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries
-from models.commands import PostInvoice, VoidInvoice
+from models.commands import HandOver, InvoiceCommand, PostInvoice
 from models.ledger import Attempt, LedgerEntry, move
 from models.quickbooks import ENTITY, QUERY_LAG_SECONDS, SEEN_SECONDS_MAX
 from models.subject import Cause, RowKey
@@ -276,11 +276,12 @@ def _written(
     return Written(entry, result, requestid, tid, adopted, state.sent)
 
 
-def first_entry(command: PostInvoice | VoidInvoice, sink: Sink) -> LedgerEntry:
+def first_entry(command: InvoiceCommand | HandOver, sink: Sink) -> LedgerEntry:
     return LedgerEntry(
         realm=command.realm,
         invoice_id=command.invoice_id,
         state="commanded",
+        owner_epoch=command.owner_epoch,
         facts=command.facts,
         changed_at=sink.now(),
     )

@@ -20,6 +20,7 @@ from models.commands import (
     DeclineInvoice,
     EnsureCustomer,
     EnsureItem,
+    HandOver,
     InvoiceCommand,
     PostInvoice,
     ResumeParked,
@@ -38,6 +39,7 @@ from models.subject import FINALIZATION, RowKey, Subject
 from . import customers, documents, items, resume, reversal
 from .documents import Written
 from .facts import is_older, newest_facts
+from .hand_over import hand_over, told, went_elsewhere
 from .reporting import (
     BILLED_ON_CONSOLIDATED,
     DELETED_RULE,
@@ -61,6 +63,7 @@ from .sink import Parked, Sink
 log = structlog.get_logger()
 
 STAYS_VOIDED = "the invoice was voided; it is not posted again"
+ExecutedHere = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping | ResumeParked
 VOIDED_BEFORE = "Metronome voided the invoice before"
 
 
@@ -88,13 +91,18 @@ def claims(command: Command) -> Claims:
 
 async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Published]:
     """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
-    started_at = sink.now()
-    outcome = conclude(await _executed(delivered.record, delivered.at, sink), delivered, started_at, sink)
+    started_at, command = sink.now(), delivered.record
+    follows: Sequence[Published] = ()
+    if isinstance(command, HandOver):
+        report, follows = await hand_over(command, sink)
+    else:
+        report = await _executed(command, delivered.at, sink)
+    outcome = conclude(report, delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
-    return [outcome, *await resume.after(outcome, delivered.record, sink)]
+    return [outcome, *follows, *await resume.after(outcome, command, sink)]
 
 
-async def _executed(command: Command, at: Address, sink: Sink) -> Report:
+async def _executed(command: ExecutedHere, at: Address, sink: Sink) -> Report:
     match command:
         case PostInvoice() | VoidInvoice() | DeclineInvoice():
             return await _invoice(command, at, sink)
@@ -114,6 +122,10 @@ async def _executed(command: Command, at: Address, sink: Sink) -> Report:
 async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
+    if (gone := went_elsewhere(command, entry)) is not None:
+        return gone
+    if entry is not None and entry.handed_to is not None:  # it came back
+        entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated
@@ -136,7 +148,7 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
         return invoice_in_trouble(trouble, sink.tables.invoices.get(key, entry), command)
     if report.written is not None:
         sink.circuit_breaker.record_success(command.realm)
-    return report
+    return told(command, report)
 
 
 async def _post(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Report:
@@ -286,9 +298,7 @@ def _decline(command: DeclineInvoice, entry: LedgerEntry | None, sink: Sink) -> 
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=reason)
     if entry is not None and entry.state == "voided":
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=command.reason)
-    entry = entry or LedgerEntry(
-        realm=command.realm, invoice_id=command.invoice_id, state="commanded", changed_at=sink.now()
-    )
+    entry = entry or documents.first_entry(command, sink)
     return Report(
         command.decision,
         in_state(entry, command.decision),
@@ -344,7 +354,8 @@ async def _ensure(command: EnsureCustomer | EnsureItem, at: Address, sink: Sink)
         return in_trouble(trouble, command.realm)
     if result != "mapped":
         sink.circuit_breaker.record_success(command.realm)
-    return Report(_RESULTS[result], mapping=mapping)
+    away = isinstance(command, EnsureCustomer) and command.customer.away
+    return Report(_RESULTS[result], mapping=mapping, away=away)
 
 
 _RESULTS: dict[str, Result] = {"mapped": "mapped", "found": "found", "created": "created"}

@@ -56,6 +56,7 @@ class Report:
     error: ErrorFacts | None = None
     written: Written | None = None
     mapping: CustomerMapping | ItemMapping | None = None
+    away: bool = False
 
 
 _OF_ENTRY = ("kind", "qbo_id", "sync_token", "doc_number", "total", "currency")
@@ -93,6 +94,7 @@ def conclude(report: Report, delivered: Delivered[Command], started_at: Moment, 
         remedy=report.remedy,
         waits_for=report.waits_for,
         error=report.error,
+        away=report.away,
         facts=command.facts,
         received_at=command.received_at,
         started_at=started_at,

@@ -14,14 +14,15 @@ def ensure_commands(
     Never for our own items: which account a draw-down or a rounding belongs to is for a person to say.
     """
     needed: list[Command] = []
-    # The custom field names one customer, which keeps one currency; another currency needs another customer.
-    if document.customer.qbo_id is None or policy.customer_currency == "per-currency":
+    customer = document.customer
+    # The custom field names one customer of one company, which keeps one currency; any other needs another customer.
+    if customer.qbo_id is None or customer.away or policy.customer_currency == "per-currency":
         needed.append(
             EnsureCustomer(
                 realm=realm,
                 facts=facts,
                 received_at=received_at,
-                customer=document.customer,
+                customer=customer,
                 currency=document.currency,
             )
         )

@@ -170,7 +170,10 @@ def _customer(
     customer_id = pays or invoice.customer_id
     name = facts.customer_name if pays is None else facts.payer_name or ""
     qbo_id = id_in(fields, CUSTOMER_FIELD, f"customer {customer_id}")
-    return CustomerReference(customer_id=customer_id, name=clean(name), qbo_id=qbo_id, currency=unit.currency)
+    away = pays is None and facts.home not in (None, facts.realm)
+    return CustomerReference(
+        customer_id=customer_id, name=clean(name), qbo_id=qbo_id, currency=unit.currency, away=away
+    )
 
 
 def _constituents(invoice: Invoice) -> tuple[str, ...]:
@@ -234,6 +237,7 @@ def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:
         facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=document.invoice_id,
+        owner_epoch=facts.owner_epoch,
         document=document,
     )
 
@@ -265,6 +269,7 @@ def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_
         facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=invoice_id,
+        owner_epoch=facts.owner_epoch,
         reason=reason,
         by_hand=by_hand,
     )
@@ -278,6 +283,7 @@ def _decline(facts: InvoiceEnriched, at: Address, declined: Declined) -> Command
         received_at=facts.received_at,
         invoice_id=facts.invoice_id,
         customer_id=facts.customer_id,
+        owner_epoch=facts.owner_epoch,
         decision=declined.decision,
         rule=declined.rule,
         reason=cut(clean(declined.reason), REASON_LENGTH_MAX),

@@ -22,8 +22,9 @@ from models.ledger import TABLES
 from models.record import Address, TopicRole
 from stream.kafka.installation import Installation, TopicGuard
 from stream.kafka.log import EventLog
+from stream.kafka.producer import partition_of
 from stream.settings import Settings
-from stream.topics import topic_names, topic_specs
+from stream.topics import partitions_of, topic_names, topic_specs
 from stream.wiring import TokenCipher, enricher, metronome_client, quickbooks_client, retry_policy
 
 from .contract import check_engine
@@ -45,8 +46,9 @@ class Engine:
         self.app = _faust_app(settings)
         patch_transport(self.app, settings.kafka.fetch_wait_milliseconds, settings.kafka.connection_timeout_seconds)
         self._topics = {role: self._topic(name) for role, name in topic_names(settings).by_role().items()}
-        partitions = settings.kafka.company_partitions
-        tables = Tables(**{name: table_of(self.app, name, row, partitions) for name, row in TABLES.items()})
+        tables = Tables(
+            **{name: table_of(self.app, name, row, partitions_of(settings, name)) for name, row in TABLES.items()}
+        )
         self.pipeline = Pipeline(
             tables,
             self._ports(settings, transport, oauth),
@@ -131,6 +133,7 @@ def _options(settings: Settings, installation: Installation | None) -> Options:
         ledger_age = replace(ledger_age, first_commands=installation.first_commands, log_since=installation.log_since)
     return Options(
         policy_of=settings.policy_of,
+        partition_of=partial(partition_of, partitions=settings.kafka.webhook_partitions),
         retry=retry_policy(quickbooks.retry_seconds, quickbooks.backoff_max_seconds),
         in_flight_max=worker.in_flight_max,
         dead_letters_in_a_row_max=worker.dead_letters_in_a_row_max,

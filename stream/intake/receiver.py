@@ -78,7 +78,7 @@ class _Endpoint:
             ("source", b"webhook"),
             ("metronome-date", date.encode("utf-8", "surrogateescape")),
         ]
-        return await self._record(invoice_key(body), body, headers)
+        return await self._record(webhook_key(body), body, headers)
 
     async def _record(self, key: bytes | None, body: bytes, headers: Headers) -> web.Response:
         if self._publishing >= PUBLISHING_MAX:
@@ -99,14 +99,14 @@ class _Endpoint:
         return web.json_response({"status": "recorded"})
 
 
-def invoice_key(body: bytes) -> bytes | None:
-    """`properties.invoice_id` of an invoice event (docs/vendors/metronome.md §3.1), the record's key; None for all
-    else.
+def webhook_key(body: bytes) -> bytes | None:
+    """`properties.customer_id` of an invoice event (docs/vendors/metronome.md §3.1), the record's key, so that all
+    webhooks of a customer lie in one partition (`agents/enrich.py`); None for all else.
     """
     try:
         match parse_json(body):
-            case {"type": str(kind), "properties": {"invoice_id": str(invoice_id)}} if kind.startswith("invoice."):
-                key = invoice_id.encode()
+            case {"type": str(kind), "properties": {"customer_id": str(customer_id)}} if kind.startswith("invoice."):
+                key = customer_id.encode()
                 return key if 0 < len(key) <= KEY_BYTES_MAX else None
     except (ValueError, RecursionError, ArithmeticError):
         pass

@@ -260,7 +260,7 @@ async def _one_round(settings: Settings, watch: Watch, *, dry_run: bool) -> Roun
 
         async def announce(found: Announcement) -> None:
             headers = {RECEIVED_AT_HEADER: watch.now().isoformat().encode(), SOURCE_HEADER: SOURCE.encode()}
-            await publisher.send(topic_names(settings).webhooks, found.invoice_id.encode(), found.encode(), headers)
+            await publisher.send(topic_names(settings).webhooks, found.customer_id.encode(), found.encode(), headers)
             log.info("announced", invoice=found.invoice_id, status=found.status)
 
         return await watch.round(announce)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from stream.settings import Settings
 
@@ -21,6 +22,11 @@ RECORD_OVERHEAD_BYTES = 4096
 """Key, headers and what Kafka adds to a webhook."""
 
 Headers = Sequence[tuple[str, bytes]]
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where a record of this key goes, as aiokafka's and Java's producers choose."""
+    return int(murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
 class Publisher:

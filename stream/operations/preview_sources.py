@@ -18,7 +18,7 @@ from agents.clients.failures import NotFound
 from agents.clients.metronome import MetronomeClient
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered, InvalidRecord
-from agents.enrich import Routes, enrich, read_webhook
+from agents.enrich import Owners, Routes, enrich, read_webhook
 from agents.translate.dates import issued_on
 from models.events import InvoiceEnriched
 from models.ledger import CustomerMapping, ItemMapping
@@ -247,6 +247,7 @@ class MetronomeSource:
             [facts] = await enrich(
                 Delivered(webhook, NOWHERE, {}, datetime.now(UTC)),
                 enricher=self._enricher,
+                owners=Owners({}, lambda customer_id: NOWHERE.partition),
             )
         except InvalidRecord as error:
             raise NoSuchInvoice(str(error)) from None

@@ -20,6 +20,7 @@ from models.commands import (
     DeclineInvoice,
     EnsureCustomer,
     EnsureItem,
+    HandOver,
     PostInvoice,
     ResumeParked,
     SetCustomerMapping,
@@ -254,7 +255,7 @@ def _of_command(record: RawRecord) -> Event:
                 "metronome_total": str(document.total),
                 "document": str(record.address),
             }
-        case VoidInvoice() | DeclineInvoice():
+        case VoidInvoice() | DeclineInvoice() | HandOver():
             pass
         case _:
             return _step("commands", record, command.type, summary, realm=command.realm, cause=cause)
@@ -285,6 +286,8 @@ def _command_summary(command: Command) -> str:
             return f"To be voided: {command.reason}"
         case DeclineInvoice():
             return f"Not to be posted ({command.rule}): {command.reason}"
+        case HandOver():
+            return f"To be given to company {command.to}, where the routing has it now, unless it was attempted here"
         case EnsureCustomer():
             return f"QuickBooks needs a customer for {command.customer.name}"
         case EnsureItem():

@@ -12,7 +12,7 @@ from cachetools import TTLCache
 from agents.clients.metronome import MetronomeClient
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered
-from agents.enrich import Enricher, Routes, enrich, read_webhook
+from agents.enrich import Enricher, Owners, Routes, enrich, read_webhook
 from models.events import InvoiceEnriched
 from models.record import Address, Record
 from simulators.faults import Faults
@@ -25,6 +25,7 @@ TOKEN = "metronome-token"
 WEBHOOKS = "metronome.webhooks"
 KAFKA_TIME = datetime(2026, 11, 3, tzinfo=UTC)
 CACHE_SECONDS = 300.0
+PARTITION = 2
 
 
 class MetronomeWorld:
@@ -47,11 +48,14 @@ class MetronomeWorld:
             contracts=TTLCache(10, CACHE_SECONDS, self.clock),
             now=self.clock.moment,
         )
+        self.owners = Owners({}, lambda customer_id: PARTITION)
 
     async def enriched(self, value: bytes | None = None, headers: Mapping[str, bytes] | None = None) -> list[Record]:
-        webhook = read_webhook(value or a_webhook())
-        at = Address(topic=WEBHOOKS, partition=2, offset=7)
-        return list(await enrich(Delivered(webhook, at, dict(headers or {}), KAFKA_TIME), enricher=self.enricher))
+        raw = value or a_webhook()
+        webhook = read_webhook(raw)
+        at = Address(topic=WEBHOOKS, partition=PARTITION, offset=7)
+        delivered = Delivered(webhook, at, dict(headers or {}), KAFKA_TIME, raw)
+        return list(await enrich(delivered, enricher=self.enricher, owners=self.owners))
 
     async def facts(self, value: bytes | None = None, headers: Mapping[str, bytes] | None = None) -> InvoiceEnriched:
         [record] = await self.enriched(value, headers)

@@ -29,7 +29,7 @@ from agents.post.sink import LedgerTables, SearchedTable, Sink
 from agents.post.unsettled import UnsettledAttempts
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, ItemReference, Line, doc_number
-from models.events import Announcement
+from models.events import Announcement, InvoiceHandedOver
 from models.ledger import Batch, LedgerEntry
 from models.outcomes import Outcome
 from models.policy import Policy
@@ -227,6 +227,7 @@ class World:
         self.outcomes: list[Outcome] = []
         self.resumed: list[Command] = []
         self.announced: list[Announcement] = []
+        self.handed_over: list[InvoiceHandedOver] = []
         self.offsets = 0
         self.worker = Worker(self)
 
@@ -337,6 +338,8 @@ class Worker:
         for each in resumed:
             if isinstance(each, Announcement):
                 world.announced.append(each)
+            elif isinstance(each, InvoiceHandedOver):
+                world.handed_over.append(each)
             elif isinstance(each, Outcome):
                 world.outcomes.append(each)
             else:

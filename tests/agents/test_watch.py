@@ -11,7 +11,7 @@ from models.document import reversal_id
 from models.ledger import Attempt, LedgerEntry
 from models.metronome import InvoiceFinalized, ListedInvoice
 from models.subject import FINALIZATION
-from stream.intake.receiver import invoice_key
+from stream.intake.receiver import webhook_key
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -147,7 +147,7 @@ def test_an_announcement_is_read_like_a_webhook() -> None:
     webhook = read_webhook(body)
     assert isinstance(webhook, InvoiceFinalized)
     assert (webhook.properties.invoice_id, webhook.properties.customer_id) == (INVOICE_ID, "c-1")
-    assert invoice_key(body) == INVOICE_ID.encode()
+    assert webhook_key(body) == b"c-1"
 
 
 def test_its_id_is_the_same_for_the_same_invoice_and_status_and_no_other() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from agents import enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
@@ -25,7 +26,7 @@ from agents.translate import amounts, eligibility, translate
 from agents.translate.declined import skipped
 from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
-from models.ledger import LedgerEntry, move
+from models.ledger import LedgerEntry, Owner, move
 from models.metronome import DECIDED
 from models.money import EXACT, Unit
 from models.outcomes import ErrorFacts
@@ -160,6 +161,21 @@ def _no_pace(self: Any, now: float) -> float:
     return now
 
 
+# Whose an invoice is
+
+
+def _wherever_the_routing_says(self: Any, invoice: Any, routes: Any) -> Any:
+    owner = Owner(realm=routes.realm_of(invoice), customer_id=invoice.customer_id, invoice_id=invoice.id)
+    return owner, None
+
+
+_never_attempted = property(lambda entry: False)
+
+
+def _it_is_here(command: Any, entry: Any) -> None:
+    return None
+
+
 # Delivery
 
 _started = Delivery.start
@@ -229,6 +245,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
+    Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
+    Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),
+    Bug("an invoice that was handed over is posted all the same", ((post, "went_elsewhere", _it_is_here),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),

@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from agents.delivery import ERROR_HEADER
+from agents.enrich import FORWARDED_FROM_HEADER, read_webhook
 from models.commands import COMMANDS, subject_of
-from models.events import ConnectionChanged, InvoiceEnriched
+from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
 from models.outcomes import Outcome
 from models.subject import Subject
@@ -115,10 +116,10 @@ def _once(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken
         elif not live and wanted and not world.people.meddled.get(invoice_id, set()) & {"delete", "void"}:
             yield Broken("lost", "every finalized billable invoice is in the books", invoice_id, ids or "nothing")
         elif live:
-            yield from _exact(invoice, live[0], world.plot.realm_of_customer[invoice["customer_id"]])
+            yield from _exact(invoice, live[0], world.people.realms_of[invoice["customer_id"]])
 
 
-def _exact(invoice: Json, document: Document, realm: str) -> Iterator[Broken]:
+def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Broken]:
     unit: str = invoice["credit_type"]["name"]
     per_major, currency = (100, unit.removesuffix(" (cents)")) if unit.endswith(" (cents)") else (1, unit)
     total = (Decimal(invoice["total"]) / per_major).quantize(CENT, ROUND_HALF_UP)
@@ -126,7 +127,7 @@ def _exact(invoice: Json, document: Document, realm: str) -> Iterator[Broken]:
     if signed != total or document.body["CurrencyRef"]["value"] != currency:
         found = f"{signed} {document.body['CurrencyRef']['value']} in the books, {total} {currency} in Metronome"
         yield Broken("cents off", "totals agree to the cent", invoice["id"], found)
-    if document.realm != realm:
+    if document.realm not in realms:
         yield Broken("other", "an invoice is in its own company's books", invoice["id"], document.realm)
 
 
@@ -139,12 +140,12 @@ def _orphans(world: World, documents: dict[str, list[Document]]) -> Iterator[Bro
 
 def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
     """The table folded from its changelog says of each invoice what the books say, unless people changed them since."""
-    entries = {entry.invoice_id: entry for entry in _rows(world, "invoices", LedgerEntry)}
+    entries = {(entry.realm, entry.invoice_id): entry for entry in _rows(world, "invoices", LedgerEntry)}
     for invoice_id, found in documents.items():
         if invoice_id not in world.metronome.invoices or len(found) != 1 or invoice_id in world.people.meddled:
             continue
         [document] = found
-        entry = entries.get(invoice_id)
+        entry = entries.get((document.realm, invoice_id))
         if entry is None:
             yield Broken("other", "the ledger equals the books", invoice_id, "the ledger does not know it")
             continue
@@ -154,8 +155,9 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
         if ours != (*theirs, document.voided, None):
             says = f"the ledger says {entry.state} {ours}, the books {(*theirs, document.voided)}"
             yield Broken("other", "the ledger equals the books", invoice_id, says)
-    for invoice_id, entry in entries.items():
-        if entry.in_books and not documents.get(invoice_id) and invoice_id not in world.people.meddled:
+    for (realm, invoice_id), entry in entries.items():
+        stands = any(each.realm == realm for each in documents.get(invoice_id, ()))
+        if entry.in_books and not stands and invoice_id not in world.people.meddled:
             yield Broken("other", "the ledger equals the books", invoice_id, f"{entry.state}, but not in the books")
 
 
@@ -216,14 +218,16 @@ def _events(world: World) -> Iterator[Broken]:
         (at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(TOPICS["invoices"])
     ]
     done = {str(enriched.webhook) for _, enriched in facts}
+    webhooks = list(world.log.records(TOPICS["webhooks"]))
+    done |= {stored.headers.get(FORWARDED_FROM_HEADER, b"").decode() for _, stored in webhooks}
     for _, stored in world.log.records(TOPICS["deadletters"]):
         said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
         done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
         if said["topic"] != TOPICS["webhooks"] or said["exception.class.name"] not in OUTSIDE:
             found = f"{said['exception.class.name']}: {said['exception.message']}"
             yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
-    for at, stored in world.log.records(TOPICS["webhooks"]):
-        if str(at) not in done:
+    for at, stored in webhooks:
+        if str(at) not in done and not isinstance(read_webhook(stored.value), InvoiceHandedOver):
             yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
     decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(TOPICS["commands"])}
     for at, enriched in facts:

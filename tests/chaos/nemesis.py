@@ -38,6 +38,7 @@ class Plan:
     clock_jumps: int
     redrives: int
     meddlings: int
+    reroutings: int
     lost_members: int
     cut_offs: int
     repeats: float
@@ -79,6 +80,7 @@ def plan_of(dice: Random) -> Plan:
         clock_jumps=dice.choice((0, 0, 2)),
         redrives=dice.choice((0, 0, 2)),
         meddlings=dice.choice((0, 0, 1, 3)),
+        reroutings=dice.choice((0, 0, 1, 3)),
         lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),

@@ -15,7 +15,7 @@ from models.commands import SetCustomerMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
-from models.subject import Cause, Subject
+from models.subject import ROUTING, Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
@@ -26,11 +26,15 @@ from simulators.quickbooks.sales import voided
 from stream.wiring import TokenCipher
 
 from .log import partition_of
+from .nemesis import Plan
+from .scene import REALM_FIELD
 from .worker import TOPICS, Installation
 
 UNFINISHED = ("parked", "uncertain")
 """What `stream/operations/redrive.py` does again."""
 FIRST_CUSTOMER_BY_HAND = 90_000
+FOREIGN_SHARE = 0.1
+"""Of the webhooks, those that come from a producer with other keys than our receiver."""
 BY_HAND = "written by hand"
 EARLY_SHARE = 0.15
 IDENTITY = "Metronome invoice "
@@ -45,6 +49,7 @@ class People:
         oauth: OAuthServer,
         clock: Any,
         dice: Random,
+        realm_of_customer: dict[str, str],
     ) -> None:
         self._at = installation
         self._metronome = metronome
@@ -58,20 +63,28 @@ class People:
         self.early = 0
         self.meddled: dict[str, set[str]] = {}
         """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
+        self.realms_of = {customer: {realm} for customer, realm in realm_of_customer.items()}
+        """Every company to which a customer was ever routed."""
 
     # Metronome
 
-    async def live(self, seconds: float, redrives: int, meddlings: int) -> None:
+    async def live(self, plan: Plan) -> None:
         """Webhooks, some twice, late or in another order; now and then a void, and its regeneration. Meanwhile somebody
-        redrives, and somebody is at work in QuickBooks."""
+        redrives, somebody is at work in QuickBooks, and customers go to another company."""
+        seconds = plan.seconds
         dice = self._dice
         async with asyncio.TaskGroup() as group:
             for invoice_id in list(self._metronome.invoices):
                 group.create_task(self._bill(invoice_id, seconds))
-            for _ in range(redrives):
+            for _ in range(plan.redrives):
                 group.create_task(self._later(dice.uniform(0, seconds)))
-            for _ in range(meddlings):
+            for _ in range(plan.meddlings):
                 group.create_task(self._meddle(dice.uniform(0, seconds)))
+            for realm in self._quickbooks.books:
+                if self._connection(realm) is None:
+                    group.create_task(self._connect_late(realm, dice.uniform(0, seconds)))
+            for _ in range(plan.reroutings):
+                group.create_task(self._reroute(dice.uniform(0, seconds)))
 
     async def _bill(self, invoice_id: str, seconds: float) -> None:
         dice = self._dice
@@ -105,13 +118,32 @@ class People:
 
         self._at.loop.call_later(dice.choice((dice.uniform(0.0, 5.0), dice.uniform(0.0, seconds))), finalize)
 
+    async def _connect_late(self, realm: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.connect(realm)
+
+    async def _reroute(self, seconds: float) -> None:
+        """A customer belongs to another company from now on; the webhooks of its invoices come once more."""
+        await asyncio.sleep(seconds)
+        customer_id = self._dice.choice(sorted(self.realms_of))
+        realm = self._dice.choice(sorted(self._quickbooks.books))
+        self._at.note("metronome", "reroute", customer_id, realm)
+        self._metronome.store.set_values("customer", customer_id, {REALM_FIELD: realm})
+        self.realms_of[customer_id].add(realm)
+        for invoice_id, invoice in list(self._metronome.invoices.items()):
+            if invoice["customer_id"] == customer_id and self._dice.random() < 0.7:
+                self.announce(invoice_id)
+
     async def _later(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.redrive()
 
     def announce(self, invoice_id: str) -> None:
         body = finalized_notice(self._metronome.invoices[invoice_id], self._clock())
-        partition = partition_of(invoice_id, self._at.webhook_partitions)
+        customer_id = self._metronome.invoices[invoice_id]["customer_id"]
+        partition = partition_of(customer_id, self._at.webhook_partitions)
+        if self._dice.random() < FOREIGN_SHARE:
+            partition = self._dice.randrange(self._at.webhook_partitions)
         received = {RECEIVED_AT_HEADER: datetime.fromtimestamp(self._clock(), UTC).isoformat().encode()}
         self._at.log.append(TOPICS["webhooks"], partition, invoice_id.encode(), body, received)
 
@@ -191,7 +223,11 @@ class People:
 
     def redrive(self) -> bool:
         """As `metronome-qbo redrive`: what waits is published again, in the order of the commands."""
-        waiting = [each for each in self.newest_outcomes().values() if each.result in UNFINISHED]
+        waiting = [
+            each
+            for each in self.newest_outcomes().values()
+            if each.result in UNFINISHED and each.waits_for != ROUTING  # which is a person's choice, and no repair
+        ]
         for each in sorted(waiting, key=lambda outcome: (outcome.command.partition, outcome.command.offset)):
             stored = self._at.log.at(each.command)
             self._at.log.append(each.command.topic, each.command.partition, stored.key, stored.value)

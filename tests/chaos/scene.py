@@ -37,6 +37,8 @@ class Plot:
     realm_of_customer: dict[str, str]
     handwritten: tuple[str, ...]
     """Ids of invoices whose document number a person has used already."""
+    connected_late: frozenset[str]
+    """Companies that nobody connects before their first invoices come."""
 
 
 def plot_of(seed: int, dice: Random) -> Plot:
@@ -76,7 +78,8 @@ def plot_of(seed: int, dice: Random) -> Plot:
         quickbooks_customers=kept,
         quickbooks_items=scene.quickbooks_items,
     )
-    return Plot(scene, companies, of_customer, handwritten)
+    connected_late = frozenset(realm for realm in realms if dice.random() < 0.15)
+    return Plot(scene, companies, of_customer, handwritten, connected_late)
 
 
 def _is_mapped(scene: Scene, qbo_id: str) -> bool:

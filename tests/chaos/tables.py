@@ -27,7 +27,7 @@ def changelog(name: str) -> str:
 
 
 class LoggedTable(Table[Row]):
-    """Rows by `realm/id`; a row lies in the partition of its realm, as its events do."""
+    """Rows by `realm/id` (or `customer/id`); a row lies in the partition of what comes first, as its events do."""
 
     def __init__(self, name: str, model: type[Row], log: Log, producer: Producer, partitions: int) -> None:
         self.name = name

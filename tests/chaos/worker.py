@@ -42,6 +42,9 @@ TOPICS: dict[TopicRole, str] = {
 }
 CONSUMED = tuple(name for role, name in TOPICS.items() if role != "deadletters")
 
+OWNERS = "owners"
+"""The one table that lies in the partitions of the webhooks."""
+
 PROBE_SECONDS = 300.0
 """The default of quickbooks.parked_probe_seconds."""
 
@@ -126,13 +129,15 @@ class Worker:
         """Recovers its tables, and reads on from what was committed."""
         for table in self._tables.all():
             assert isinstance(table, LoggedTable)
-            table.recover(companies)
+            table.recover(webhooks if table.name == OWNERS else companies)
         await self.pipeline.recovered()
         for reader in self.readers.values():
             reader.assign(webhooks if reader.topic == TOPICS["webhooks"] else companies)
 
     def _table(self, name: str, row: Any) -> LoggedTable[Any]:
-        return LoggedTable(name, row, self._at.log, self._producer, self._at.company_partitions)
+        at = self._at
+        partitions = at.webhook_partitions if name == OWNERS else at.company_partitions
+        return LoggedTable(name, row, at.log, self._producer, partitions)
 
     def _ports(self) -> Ports:
         at, time = self._at, self._at.loop.time
@@ -161,6 +166,7 @@ class Worker:
         at = self._at
         return Options(
             policy_of=lambda realm: at.policy,
+            partition_of=lambda customer_id: partition_of(customer_id, at.webhook_partitions),
             retry=RetryPolicy(at.retry_seconds, 30, at.loop.time),
             in_flight_max=at.in_flight_max,
             dead_letters_in_a_row_max=20,
@@ -198,7 +204,9 @@ class Worker:
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
     ) -> "asyncio.Future[int]":
-        partition = 0 if role == "deadletters" else self._at.company_partition((key or b"").decode())
-        if role == "webhooks":
-            partition = partition_of((key or b"").decode(), self._at.webhook_partitions)
+        name, at = (key or b"").decode(), self._at
+        partition = {
+            "deadletters": 0,
+            "webhooks": partition_of(name, at.webhook_partitions),
+        }.get(role, at.company_partition(name))
         return self._producer.send(TOPICS[role], partition, key, value or b"", headers)

@@ -70,9 +70,7 @@ class World:
     async def live(self) -> None:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
-        await asyncio.gather(
-            nemesis.run(), self.people.live(self.plan.seconds, self.plan.redrives, self.plan.meddlings)
-        )
+        await asyncio.gather(nemesis.run(), self.people.live(self.plan))
         for _ in range(REPAIRS_MAX):
             await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
@@ -155,7 +153,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members + plan.cut_offs == 0 else 0,
         note=note,
     )
-    people = People(installation, metronome, quickbooks, oauth, clock, dice)
+    people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     return World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
@@ -167,7 +165,8 @@ def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metrono
             add_customer(books, each.id, each.name, START, each.currency)
         for each in plot.scene.quickbooks_items:
             add_item(books, each.id, each.name, START)
-        people.connect(realm)
+        if realm not in plot.connected_late:
+            people.connect(realm)
     for invoice_id in plot.handwritten:
         people.write_by_hand(plot.realm_of_customer[metronome.invoices[invoice_id]["customer_id"]], invoice_id)
 

@@ -16,7 +16,7 @@ import pytest
 import structlog
 from aiohttp.test_utils import TestClient, TestServer
 
-from stream.intake.receiver import BODY_TIMEOUT_SECONDS, PATH, create_receiver, invoice_key
+from stream.intake.receiver import BODY_TIMEOUT_SECONDS, PATH, create_receiver, webhook_key
 from stream.intake.signature import sign
 from stream.kafka.admin import BrokerUnreachable, create_by_asking
 from stream.kafka.log import EventLog
@@ -275,22 +275,22 @@ async def test_answers_and_logs_hold_nothing_of_the_body_or_the_secret(open_clie
 @pytest.mark.parametrize(
     ("body", "key"),
     [
-        (EVENT, b"inv-1"),
-        (b'{"type":"invoice.billing_provider_error","properties":{"invoice_id":"inv-2"}}', b"inv-2"),
-        (b'{"type":"invoice.finalized","properties":{"invoice_id":"\xc3\xa9"}}', "é".encode()),
+        (EVENT, b"cus-1"),
+        (b'{"type":"invoice.billing_provider_error","properties":{"customer_id":"cus-2"}}', b"cus-2"),
+        (b'{"type":"invoice.finalized","properties":{"customer_id":"\xc3\xa9"}}', "é".encode()),
         (b'{"type":"invoice.finalized","properties":{}}', None),
-        (b'{"type":"invoice.finalized","properties":{"invoice_id":7}}', None),
-        (b'{"type":"invoice.finalized","properties":{"invoice_id":""}}', None),
-        (b'{"type":"invoice.finalized","properties":{"invoice_id":"\\ud800"}}', None),
-        (b'{"type":"invoice.finalized","properties":{"invoice_id":"' + b"x" * 201 + b'"}}', None),
-        (b'{"type":"payment_gate.external_initiate","properties":{"invoice_id":"inv-3"}}', None),
-        (b'{"type":["invoice."],"properties":{"invoice_id":"inv-4"}}', None),
+        (b'{"type":"invoice.finalized","properties":{"customer_id":7}}', None),
+        (b'{"type":"invoice.finalized","properties":{"customer_id":""}}', None),
+        (b'{"type":"invoice.finalized","properties":{"customer_id":"\\ud800"}}', None),
+        (b'{"type":"invoice.finalized","properties":{"customer_id":"' + b"x" * 201 + b'"}}', None),
+        (b'{"type":"payment_gate.external_initiate","properties":{"customer_id":"cus-3"}}', None),
+        (b'{"type":["invoice."],"properties":{"customer_id":"cus-4"}}', None),
         (b'{"a":' + b"9" * 5000 + b"}", None),
         (b"null", None),
     ],
 )
-def test_the_key_is_the_invoice_id_of_an_invoice_event(body, key):
-    assert invoice_key(body) == key
+def test_the_key_is_the_customer_id_of_an_invoice_event(body, key):
+    assert webhook_key(body) == key
 
 
 async def test_the_publisher_waits_for_a_broker_and_then_confirms(embedded_bootstrap):

@@ -1,0 +1,72 @@
+"""An invoice's company changes: only the company that has it can give it away, and only before its first attempt.
+
+Where a write may ever have left, the invoice stays, and so do its voids and updates; that the routing says otherwise is
+told as parked. Else the ledger says first, confirmed by the broker, that it went, so that nothing here posts it any
+more; then the commands for the other company are published, and `enrich` learns whose it is.
+"""
+
+from agents.delivery import Published
+from models.commands import HandOver, InvoiceCommand, PostInvoice
+from models.events import InvoiceHandedOver
+from models.ledger import LedgerEntry
+from models.subject import ROUTING, RowKey
+
+from . import documents
+from .reporting import Report, in_state
+from .sink import Sink
+
+RULE = "routing"
+
+
+async def hand_over(command: HandOver, sink: Sink) -> tuple[Report, list[Published]]:
+    """The report, and the commands of one of the two companies. Repeating it changes nothing."""
+    key = RowKey.of(command.realm, command.invoice_id)
+    entry = sink.tables.invoices.get(key)
+    if entry is not None and entry.handed_to is not None and command.owner_epoch < entry.owner_epoch:
+        if entry.handed_to != command.to:
+            reason = f"the invoice was handed over to company {entry.handed_to} before"
+            remedy = "send its webhook again"
+            return Report("unchanged", entry, as_recorded=True, reason=reason, remedy=remedy), []
+    elif entry is not None and entry.ever_attempted:
+        reason = f"it was attempted in company {command.realm} before the routing said {command.to}: it stays"
+        return Report("unchanged", entry, as_recorded=True, reason=reason), list(command.stays)
+    else:
+        entry = (entry or documents.first_entry(command, sink)).replace(
+            owner_epoch=command.owner_epoch + 1, handed_to=command.to
+        )
+        entry = entry if entry.state == "voided" else in_state(entry, "skipped")
+        await sink.tables.record_attempt(key, entry)
+    handed = InvoiceHandedOver(
+        realm=command.to,
+        invoice_id=command.invoice_id,
+        customer_id=command.customer_id,
+        owner_epoch=entry.owner_epoch,
+    )
+    reason = f"the routing says company {command.to}, and it was never attempted here"
+    return Report("skipped", entry, rule=RULE, reason=reason), [*command.goes, handed]
+
+
+def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report | None:
+    """The report of a command from before the invoice was given away."""
+    if entry is None or entry.handed_to is None or command.owner_epoch > entry.owner_epoch:
+        return None
+    reason = f"the invoice was handed over to company {entry.handed_to}"
+    return Report("unchanged", entry, as_recorded=True, reason=reason)
+
+
+def told(command: InvoiceCommand, report: Report) -> Report:
+    """Of a document that stands here although the routing now says otherwise, that it does."""
+    if not isinstance(command, PostInvoice) or command.routed_to is None or report.result != "unchanged":
+        return report
+    if report.entry is None or not report.entry.in_books:
+        return report
+    return Report(
+        "parked",
+        report.entry,
+        as_recorded=True,
+        rule=RULE,
+        reason=f"posted in company {command.realm} as {report.entry.doc_number}; the routing now says "
+        f"{command.routed_to}. It stays where it is",
+        remedy=f"if it belongs to company {command.realm}, route it there and send its webhook again",
+        waits_for=ROUTING,
+    )
