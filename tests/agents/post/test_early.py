@@ -113,7 +113,7 @@ async def test_asking_again_goes_the_way_of_a_webhook() -> None:
     await world.run(early(world))
     await probed(world)
     role, key, value, headers = _addressed(world.announced[0])
-    assert (role, key) == ("webhooks", INVOICE_ID.encode())
+    assert (role, key) == ("webhooks", CUSTOMER_ID.encode())
     webhook = read_webhook(value or b"")
     assert isinstance(webhook, InvoiceFinalized)
     facts = await metronome.facts(value, headers)
