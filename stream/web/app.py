@@ -47,6 +47,7 @@ HEADERS = {
 }
 
 TABLE_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "owners": (("realm", "Company"), ("owner_epoch", "Handed over")),
     "customers": (("name", "Name"), ("qbo_id", "QuickBooks id"), ("currency", "Currency"), ("source", "Source")),
     "items": (("name", "Name"), ("qbo_id", "QuickBooks id"), ("source", "Source")),
     "invoices": (

@@ -61,6 +61,7 @@ class People:
         self.grants: dict[str, list[Grant]] = {}
         self.reconnects = 0
         self.early = 0
+        self._announced: set[str] = set()
         self.meddled: dict[str, set[str]] = {}
         """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
         self.realms_of = {customer: {realm} for customer, realm in realm_of_customer.items()}
@@ -131,7 +132,7 @@ class People:
         self._metronome.store.set_values("customer", customer_id, {REALM_FIELD: realm})
         self.realms_of[customer_id].add(realm)
         for invoice_id, invoice in list(self._metronome.invoices.items()):
-            if invoice["customer_id"] == customer_id and self._dice.random() < 0.7:
+            if invoice["customer_id"] == customer_id and invoice_id in self._announced and self._dice.random() < 0.7:
                 self.announce(invoice_id)
 
     async def _later(self, seconds: float) -> None:
@@ -139,6 +140,7 @@ class People:
         self.redrive()
 
     def announce(self, invoice_id: str) -> None:
+        self._announced.add(invoice_id)
         body = finalized_notice(self._metronome.invoices[invoice_id], self._clock())
         customer_id = self._metronome.invoices[invoice_id]["customer_id"]
         partition = partition_of(customer_id, self._at.webhook_partitions)

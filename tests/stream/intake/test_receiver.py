@@ -94,7 +94,7 @@ async def test_a_signed_webhook_is_recorded_as_it_came(open_client, log):
     status, answer, _ = await post(await open_client())
     assert (status, answer) == (200, {"status": "recorded"})
     ((key, body, headers),) = log.records
-    assert (key, body) == (b"inv-1", EVENT)
+    assert (key, body) == (b"cus-1", EVENT)
     assert headers == {
         "received-at": b"2025-11-22T10:00:00+00:00",
         "source": b"webhook",
@@ -398,5 +398,5 @@ async def test_the_command_declares_its_topic_and_records_on_real_kafka(kafka_bo
         assert await end(process) == 0
     assert status == 200
     (record,) = [record async for record in EventLog(kafka_bootstrap, BOUND_SECONDS).read_range(topic)]
-    assert (record.key, record.value) == (b"inv-1", EVENT)
+    assert (record.key, record.value) == (b"cus-1", EVENT)
     assert [name for name, _ in record.headers] == ["received-at", "source", "metronome-date"]

@@ -175,7 +175,7 @@ def test_amounts_are_compared_as_numbers() -> None:
 
 def test_lines_more_or_fewer_are_differences_with_one_side() -> None:
     before = _document()
-    after = before.replace(lines=before.lines * 2)
+    after = before.replace(lines=before.lines * 2, total=before.total * 2)
     assert {(each.field, each.before, each.after) for each in differences(before, after)} >= {
         ("lines[1].amount", None, "10.00"),
         ("lines[1].item.name", None, "API Calls"),
