@@ -126,7 +126,7 @@ def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _options(settings: Settings, installation: Installation | None) -> Options:
+def _options(settings: Settings, installation: Installation | None = None) -> Options:
     worker, quickbooks = settings.worker, settings.quickbooks
     ledger_age = LedgerAge(look_up_dated_to=quickbooks.look_up_dated_to)
     if installation is not None:
