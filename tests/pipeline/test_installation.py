@@ -13,7 +13,7 @@ from models.commands import VoidInvoice
 from models.outcomes import Outcome
 from simulators.quickbooks.settings import QuickBooksSettings
 from stream.demo.processes import ChildFailed
-from stream.kafka.installation import InstallationMismatch
+from stream.kafka.admin import TopicMismatch
 from stream.topics import changelog, installation, prepare_topics
 from tests import BOUND_SECONDS
 from tests.brokers import Broker
@@ -97,7 +97,7 @@ async def test_another_prefix_under_the_same_app_id_is_refused(real: Broker, tmp
 async def test_other_partition_counts_under_another_prefix_too(real: Broker, tmp_path: Path) -> None:
     async with running_rig(real, tmp_path, COMMON) as rig:
         changed = rig.settings.kafka.model_copy(update={"webhook_partitions": 2, "topic_prefix": "third."})
-        with pytest.raises(InstallationMismatch, match=r"kafka\.topic_prefix"):
+        with pytest.raises(TopicMismatch, match="owners-changelog has partitions=4, wanted 2"):
             await prepare_topics(rig.settings.model_copy(update={"kafka": changed}))
 
 
