@@ -156,7 +156,8 @@ class ItemMapping(Record):
 
 
 class Waiting(Record):
-    """A command on an invoice that waits. `tried_at` is when it was last tried, or last asked to try again."""
+    """A command on an invoice that waits. `tried_at` is when it was last tried, or last asked to try again; `probes` is
+    how often its cause was probed since it was last said to have come."""
 
     type: Literal["Waiting"] = "Waiting"
     realm: str
@@ -164,6 +165,7 @@ class Waiting(Record):
     waits_for: Cause
     command: Address
     tried_at: Moment
+    probes: int = 0
 
 
 class Owner(Record):

@@ -4,9 +4,13 @@ A command that is parked or uncertain is remembered by its address. It resumes w
 set, the company was connected, another command that waited for the same succeeded. Since some causes go without a
 word (a period is opened, an item is made active), one command of each cause tries again from time to time, and
 when it succeeds the others follow. In the order in which they first came.
+
+Most of these probes cost a metered read, and a person may take days: so the pause before the next one is twice the last
+one, up to hours. Whatever is said to have come lets go on at once, however long the pause is.
 """
 
-from collections.abc import MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,10 +21,22 @@ from models.events import Announcement
 from models.ledger import Waiting
 from models.policy import Policy
 from models.record import Address
-from models.subject import RowKey
+from models.subject import MAPPING, OPEN_PERIOD, QUICKBOOKS, QUOTA, RowKey
 
 RESUMED_MAX = 500
 """As many resume at a time; when one of them succeeds, the next follow."""
+
+PROBE_PAUSE_MAX = timedelta(hours=6)
+"""The longest pause between two probes of a cause that a person has to remove."""
+
+PROBE_PAUSE_MAX_UNASKED = timedelta(minutes=30)
+"""The longest one where nobody does anything for it: QuickBooks answers again, or a quota is renewed."""
+
+DOUBLINGS_MAX = 30
+
+VAGUE = (MAPPING, OPEN_PERIOD, QUICKBOOKS)
+"""Causes that may be another thing for each who waits: one customer is corrected, one period opened. Of all others it
+is enough that one finds out."""
 
 LOOKED_LATELY = timedelta(seconds=5)
 """After a success the table is looked through at most this often for each cause."""
@@ -39,18 +55,21 @@ class ParkedCommands:
     """The table of waiting commands, by `realm/subject`.
 
     Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest. Rows
-    from before `log_since` speak of a log of commands that is gone.
+    from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a cause is probed.
     """
 
     rows: MutableMapping[str, Waiting]
     rest: timedelta = timedelta(seconds=60)
     log_since: datetime | None = None
+    probe: timedelta = timedelta(seconds=300)
     _looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def park(self, realm: str, subject: str, waits_for: str, command: Address, now: datetime) -> None:
         if self._newest(realm, subject, command):
+            before = self.rows.get(RowKey.of(realm, subject))
+            probes = before.probes if before is not None and before.waits_for == waits_for else 0
             self.rows[RowKey.of(realm, subject)] = Waiting(
-                realm=realm, subject=subject, waits_for=waits_for, command=command, tried_at=now
+                realm=realm, subject=subject, waits_for=waits_for, command=command, tried_at=now, probes=probes
             )
 
     def unpark(self, realm: str, subject: str, command: Address) -> str | None:
@@ -79,7 +98,7 @@ class ParkedCommands:
 
     def released_by(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
         """Those who resume now that `waits_for` is known to have come, the first that came first."""
-        return self._sent(self._for(realm, waits_for)[:RESUMED_MAX], now)
+        return self._sent(self._for(realm, waits_for)[:RESUMED_MAX], now, probes=0)
 
     def released_after_success(self, realm: str, waits_for: str, now: datetime) -> list[Address]:
         """Those who resume because one that waited for the same succeeded; it need not mean that all will."""
@@ -88,16 +107,36 @@ class ParkedCommands:
             return []
         self._looked[realm, waits_for] = now
         rested = [row for row in self._for(realm, waits_for) if row.tried_at + self.rest <= now]
-        return self._sent(rested[:RESUMED_MAX], now)
+        return self._sent(rested[:RESUMED_MAX], now, probes=0)
 
     def due_for_probe(self, realm: str, now: datetime) -> list[Address]:
-        """One command of each cause: the one whose last try is longest ago."""
-        oldest: dict[str, Waiting] = {}
-        for row in self._of(realm):
-            standing = oldest.get(row.waits_for)
-            if row.tried_at + self.rest <= now and (standing is None or row.tried_at < standing.tried_at):
-                oldest[row.waits_for] = row
-        return self._sent(sorted(oldest.values(), key=_came), now)
+        """One command of each cause with one whose pause is over: the one whose last try is longest ago."""
+        chosen: dict[str, list[Waiting]] = {}
+        for rows in sorted(self._due(self._of(realm), now), key=_last_tried, reverse=True):
+            chosen[rows[0].waits_for] = rows
+        sent: list[Address] = []
+        for rows in sorted(chosen.values(), key=lambda rows: _came(_longest_untried(rows))):
+            sent += self._sent([_longest_untried(rows)], now, probes=_probes(rows) + 1)
+        return sent
+
+    def realms_to_probe(self, now: datetime) -> set[str]:
+        """The companies of which something is due for a probe."""
+        return {rows[0].realm for rows in self._due(self.rows.values(), now)}
+
+    def _due(self, rows: Iterable[Waiting], now: datetime) -> list[list[Waiting]]:
+        """Those whose pause is over, together with the others that wait for the very same thing."""
+        together: defaultdict[tuple[str, str, str], list[Waiting]] = defaultdict(list)
+        for row in rows:
+            together[row.realm, row.waits_for, row.subject if row.waits_for in VAGUE else ""].append(row)
+        return [each for each in together.values() if _last_tried(each) + self._pause(each) <= now]
+
+    def _pause(self, rows: list[Waiting]) -> timedelta:
+        if not (probes := _probes(rows)):
+            return self.rest
+        longest = PROBE_PAUSE_MAX_UNASKED if rows[0].waits_for in (QUICKBOOKS, QUOTA) else PROBE_PAUSE_MAX
+        # A little less, or a probe that comes at its time would find it not quite over.
+        pause: timedelta = self.probe * 2 ** min(probes, DOUBLINGS_MAX)
+        return min(pause, longest) - self.rest
 
     def _for(self, realm: str, waits_for: str) -> list[Waiting]:
         return sorted((row for row in self._of(realm) if row.waits_for == waits_for), key=_came)
@@ -105,10 +144,23 @@ class ParkedCommands:
     def _of(self, realm: str) -> list[Waiting]:
         return [row for row in self.rows.values() if row.realm == realm]
 
-    def _sent(self, chosen: Sequence[Waiting], now: datetime) -> list[Address]:
+    def _sent(self, chosen: Sequence[Waiting], now: datetime, *, probes: int) -> list[Address]:
         for row in chosen:
-            self.rows[RowKey.of(row.realm, row.subject)] = row.replace(tried_at=now)
+            self.rows[RowKey.of(row.realm, row.subject)] = row.replace(tried_at=now, probes=probes)
         return [row.command for row in chosen]
+
+
+def _probes(rows: list[Waiting]) -> int:
+    return max(row.probes for row in rows)
+
+
+def _last_tried(rows: list[Waiting]) -> datetime:
+    """Of those that wait for the same, whoever tried last found out for all of them."""
+    return max(row.tried_at for row in rows)
+
+
+def _longest_untried(rows: list[Waiting]) -> Waiting:
+    return min(rows, key=lambda row: row.tried_at)
 
 
 def _came(row: Waiting) -> tuple[int, int]:

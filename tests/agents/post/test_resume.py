@@ -1,7 +1,11 @@
 """What waits resumes when its cause is gone: by a mapping, a connection, another's success, or a probe now and then."""
 
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
 from agents.clients.failures import TokensUnreadable
 from agents.post.ledger_age import LedgerAge
+from agents.post.parked import ParkedCommands
 from agents.post.resume import LOST_RULE
 from models.commands import (
     Command,
@@ -13,6 +17,7 @@ from models.commands import (
 )
 from models.document import CustomerReference, ItemReference
 from models.outcomes import Outcome
+from models.record import Address
 from tests.agents.in_process import (
     CUSTOMER_ID,
     REALM,
@@ -272,3 +277,65 @@ async def test_what_waits_in_a_log_that_is_gone_waits_no_more() -> None:
     assert len(world.waiting) == 1
     assert (await world.run(a_post(customer=UNMAPPED), offset=2)).result == "parked"
     assert len(world.waiting) == 2
+
+
+# How often
+
+
+def test_two_hundred_customers_that_wait_for_a_person_cost_few_tries_and_then_hardly_any() -> None:
+    """Each try is a metered read. A day of probes was 57,600 of them."""
+    parked, day = ParkedCommands({}), timedelta(days=1)
+    now = START_OF_WAIT
+    for number in range(200):
+        parked.park(REALM, f"customer/{number}", f"customer/{number}", address(number), now)
+    tries = [0, 0]
+    for probe in range(2 * 288):
+        now += timedelta(seconds=300)
+        for at in parked.due_for_probe(REALM, now):
+            tries[probe // 288] += 1
+            parked.park(REALM, f"customer/{at.offset}", f"customer/{at.offset}", at, now + timedelta(seconds=20))
+    assert tries == [200 * 9, 200 * 4]
+    assert parked.realms_to_probe(now) <= {REALM}
+    assert parked.realms_to_probe(now + day) == {REALM}
+
+
+def test_those_that_wait_for_the_very_same_have_one_pause_and_vague_causes_one_for_each() -> None:
+    parked = ParkedCommands({})
+    for number in range(50):
+        parked.park(REALM, f"invoice/{number}", "customer/c-1", address(number), START_OF_WAIT)
+        parked.park(REALM, f"invoice/{50 + number}", "open period", address(50 + number), START_OF_WAIT)
+    now, tried = START_OF_WAIT, []
+    for _ in range(50):
+        now += timedelta(seconds=300)
+        tried += [at.offset for at in parked.due_for_probe(REALM, now)]
+    assert len([each for each in tried if each < 50]) == 5
+    assert sorted(each for each in tried if each >= 50) == list(range(50, 100))
+
+
+def test_when_what_it_waits_for_has_come_it_resumes_at_once_however_long_its_pause_is() -> None:
+    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked.park(REALM, "invoice/1", "customer/c-1", address(1), now)
+    for _ in range(288):
+        now += timedelta(seconds=300)
+        parked.due_for_probe(REALM, now)
+    assert parked.due_for_probe(REALM, now + timedelta(hours=1)) == []
+    assert parked.released_by(REALM, "customer/c-1", now) == [address(1)]
+    assert parked.due_for_probe(REALM, now + timedelta(seconds=300)) == [address(1)], "its pauses begin anew"
+
+
+def test_quickbooks_that_answers_nobody_is_asked_every_half_hour_at_least() -> None:
+    """Nobody does anything for it to come back, so nobody would resume what waits."""
+    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked.park(REALM, "invoice/1", "quickbooks", address(1), now)
+    tried = []
+    for _ in range(288):
+        now += timedelta(seconds=300)
+        tried += [now for _ in parked.due_for_probe(REALM, now)]
+    assert max(after - before for before, after in pairwise(tried)) == timedelta(minutes=30)
+
+
+START_OF_WAIT = datetime(2026, 11, 2, tzinfo=UTC)
+
+
+def address(offset: int) -> Address:
+    return Address(topic="quickbooks.commands", partition=0, offset=offset)
