@@ -1,6 +1,7 @@
 """`metronome-qbo demo`: watch invoices travel the whole way, on one machine."""
 
 import asyncio
+import signal
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,8 @@ from .common import EXIT_TROUBLE, Config, Json, WrongUsage, err, load_settings, 
 
 SECONDS_PER_INVOICE_MAX = 2
 SECONDS_AT_LEAST = 120
+EXIT_TERMINATED = 128 + signal.SIGTERM
+"""As a shell says it."""
 
 
 def demo(
@@ -32,7 +35,7 @@ def demo(
 
     Invoices are finalized, their signed webhooks travel through Kafka and the agents into the books of the QuickBooks
     simulator, at QuickBooks' own pace of 10 requests a second. Then all webhooks are delivered a second time, which
-    must post nothing. Ends with both books side by side; stays up until Ctrl-C.
+    must post nothing. Ends with both books side by side; stays up until Ctrl-C or SIGTERM.
 
     Without kafka.bootstrap_servers an in-memory broker is used; with it, topics of their own on your broker.
 
@@ -52,7 +55,10 @@ def demo(
             f"--invoices: the in-memory broker holds {INVOICES_MAX} at most; for more run `make kafka` and set "
             "METRONOME_QBO_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"
         )
-    good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))
+    try:
+        good = asyncio.run(_demo(settings, invoices, seed, leave=leave, as_json=json))
+    except asyncio.CancelledError:  # by SIGTERM, before it was up
+        raise typer.Exit(EXIT_TERMINATED) from None
     if not good:
         raise typer.Exit(EXIT_TROUBLE)
 

@@ -5,8 +5,10 @@ are simulated. Nothing of the caller's own settings reaches it but the broker.
 """
 
 import asyncio
+import itertools
 import json
 import secrets
+import signal
 import statistics
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -147,7 +149,11 @@ class Demo:
 async def running_demo(
     kafka: Kafka, *, invoices: int, seed: int, directory: Path, progress: Callable[[str], None]
 ) -> AsyncIterator[Demo]:
-    """Everything up and connected. `directory` gets the logs. Raises ChildFailed and what the broker raises."""
+    """Everything up and connected. `directory` gets the logs. Raises ChildFailed and what the broker raises.
+
+    SIGTERM cancels whoever runs it, so that no child stays behind.
+    """
+    _cancelled_by_sigterm()
     async with AsyncExitStack() as stack:
         bootstrap = kafka.bootstrap_servers
         if bootstrap is None:
@@ -182,6 +188,18 @@ async def running_demo(
             bootstrap_servers=bootstrap,
             names=_names(children.environment),
         )
+
+
+def _cancelled_by_sigterm() -> None:
+    """Once: a second SIGTERM must not interrupt the end of the children."""
+    task, signals = asyncio.current_task(), itertools.count()
+    assert task is not None
+
+    def cancel() -> None:
+        if next(signals) == 0:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
 
 
 def environment(kafka: Kafka, bootstrap_servers: str, addresses: dict[str, Any]) -> dict[str, str]:

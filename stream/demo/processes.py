@@ -84,9 +84,11 @@ class Children:
             async with asyncio.timeout(within_seconds):
                 output, trouble = await process.communicate(stdin.encode())
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise ChildFailed(f"{arguments[0]} took longer than {within_seconds} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode != 0:
             raise ChildFailed(f"{arguments[0]} ended with {process.returncode}: {trouble.decode()[-2000:]}")
         return output.decode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -39,6 +41,35 @@ async def test_the_demo_carries_every_invoice_to_the_cent_and_posts_none_twice(c
     assert (facts["second_pass_posted"], facts["second_pass_unchanged"]) == (0, 12)
     assert all(Decimal(row["metronome_total"]) == Decimal(row["quickbooks_total"]) for row in facts["invoices"])
     assert 0 < facts["median_seconds"] <= facts["p99_seconds"] < BOUND_SECONDS
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes by their directories in /proc")
+async def test_the_demo_leaves_no_process_behind_when_it_is_terminated(children: Children, tmp_path: Path) -> None:
+    """Whenever that comes: here as soon as its first child runs."""
+    running = asyncio.create_task(
+        children.start("demo", ready_within_seconds=BOUND_SECONDS, also={"TMPDIR": str(tmp_path)})
+    )
+    async with asyncio.timeout(BOUND_SECONDS):
+        while not (started := processes_below(tmp_path / "metronome-qbo-demo-")):
+            await asyncio.sleep(0.02)
+        [demo] = children.running
+        for _ in range(2):
+            demo.process.send_signal(signal.SIGTERM)
+        assert await ended(demo) == 128 + signal.SIGTERM
+    with pytest.raises(ChildFailed, match="ended before it was ready"):
+        await running
+    assert started
+    assert processes_below(tmp_path / "metronome-qbo-demo-") == []
+
+
+def processes_below(path: Path) -> list[int]:
+    """Those whose working directory's name begins so, also when it is gone."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(str(path)):
+                found.append(int(process.name))
+    return found
 
 
 @pytest.mark.parametrize("command", ["worker", "receive"])
