@@ -19,7 +19,8 @@ from .rate_limit import RateLimiter
 from .transport import Answer, AnswerLost, NotSent, Transport
 
 Content = Callable[[], Awaitable[tuple[str | None, bytes | None]]]
-"""Gives the requestid and the body of a request when its turn has come; asked again, it gives the same again."""
+"""Gives the requestid and the body of a request when its turn has come; asked again, it gives the same again. What it
+raises keeps the request from leaving."""
 
 
 Leaving = Callable[[], Awaitable[None]]
@@ -102,12 +103,12 @@ class QuickBooksClient:
     async def _attempt(self, method: str, realm: str, path: str, parameters: dict[str, str], content: Content) -> Reply:
         token = await self._tokens.access_token(realm)
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
-        batch, answer = path == "batch", None
+        answer = None
         while answer is None:
-            async with self._limiter.slot(realm, batch=batch):
+            async with self._limiter.slot(realm, batch=path == "batch"):
                 requestid, body = await content()
-                if not batch and self._limiter.pauses(realm):
-                    continue  # a 429 came while the content was waited for; a batch may not leave as late as after that
+                if self._limiter.pauses(realm):
+                    continue  # a 429 came while the content was waited for: it takes its turn again
                 named = {"requestid": requestid} if requestid else {}
                 query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
                 answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)

@@ -34,6 +34,7 @@ from agents.clients.failures import (
 )
 from agents.clients.quickbooks import Content, Leaving
 from agents.clients.quickbooks_errors import checked, item_failure
+from agents.clients.slots import rest, resting
 from models.ledger import Batch
 from models.quickbooks import SEEN_SECONDS_MAX
 from models.subject import RowKey
@@ -193,9 +194,11 @@ class Batches:
         """Returns when no batch that may hold this write can be carried out any more: what is not there now is not."""
         recorded = self._recorded(realm, requestid)
         if recorded is not None:
-            await self._note_unanswered(recorded, asyncio.get_running_loop().time(), self._generation).over.wait()
+            unanswered = self._note_unanswered(recorded, asyncio.get_running_loop().time(), self._generation)
+            async with resting():
+                await unanswered.over.wait()
         elif first and self._size_max > 1 and requestid not in self._own:
-            await asyncio.sleep(LEAVES_WITHIN_SECONDS + SEEN_SECONDS_MAX)
+            await rest(LEAVES_WITHIN_SECONDS + SEEN_SECONDS_MAX)
         self._remember(requestid)
 
     def _remember(self, requestid: str) -> None:
@@ -304,7 +307,8 @@ class Batches:
             _distribute(dispatch.writes, answers, tid)
 
     async def _record_and_build(self, dispatch: _Dispatch) -> None:
-        """Record what travels. Called a second time, after a token was refreshed, it is the same that travels."""
+        """Record what travels, just before it leaves. Called again, after a token was refreshed or a pause was waited
+        out, it is the same that travels, or nothing does any more."""
         dispatch.writes = dispatch.writes or self._take(dispatch)
         if not dispatch.writes:
             raise NothingToSend
@@ -319,12 +323,12 @@ class Batches:
                 sent=dispatch.sent + 1,
                 at=self._now(),
             )
-            await self._record(dispatch.key, dispatch.batch)
-            ready_at = min(write.ready_at for write in dispatch.writes)
-            if loop.time() > ready_at + LEAVES_WITHIN_SECONDS or dispatch.generation != self._generation:
-                self._rows.pop(dispatch.key, None)
-                _fail(dispatch.writes, SendSingly())
-                raise NothingToSend
+        await self._record(dispatch.key, dispatch.batch)
+        ready_at = min(write.ready_at for write in dispatch.writes)
+        if loop.time() > ready_at + LEAVES_WITHIN_SECONDS or dispatch.generation != self._generation:
+            self._rows.pop(dispatch.key, None)
+            _fail(dispatch.writes, SendSingly())
+            raise NothingToSend
         dispatch.left_at = loop.time()
 
     def _forget_leftovers(self, realm: str) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from agents.clients.rate_limit import RateLimits
 from agents.post.batches import BODY_BYTES_MAX, SENT_MAX, WAITS_SECONDS_MAX
 from models.commands import Command, PostInvoice
 from models.outcomes import Outcome
@@ -287,6 +289,41 @@ def test_after_a_429_each_goes_alone_when_the_minute_is_over() -> None:
         each_once(world, commands, await run_together(world, commands))
         assert (len(batches(world)), len(singles(world)), world.transport.reads()) == (1, 6, [])
         assert 60 <= seconds_of(world) < 63
+
+    lived(story)
+
+
+@pytest.mark.parametrize(("pause_seconds", "batches_sent"), [(60.0, 0), (20.0, 1)], ids=["a minute", "shorter"])
+def test_a_batch_that_waits_for_its_record_does_not_leave_within_a_pause(
+    pause_seconds: float, batches_sent: int
+) -> None:
+    """Another request's 429 came after its turn: it takes its turn again, recorded again; too late for a batch, each
+    goes alone."""
+
+    async def story() -> None:
+        world = a_world()
+        world.limits = RateLimits(1000, 100_000, 10, pause_seconds)
+        world.worker = Worker(world)
+        record, recorded, core, left = world.worker.batches._record, [], world.transport.core, []
+
+        def noted(request: http.Request) -> http.Answer:
+            left.append(seconds_of(world))
+            return core(request)
+
+        world.transport.core = noted
+
+        async def slow(*row: Any) -> None:
+            if not recorded:
+                world.worker._client._limiter.pause(REALM)
+            recorded.append(row)
+            await record(*row)
+
+        world.worker.batches._record = slow
+        commands = posts(3)
+        each_once(world, commands, await run_together(world, commands))
+        assert (len(batches(world)), len(singles(world))) == (batches_sent, 3 - 3 * batches_sent)
+        assert min(left) >= pause_seconds
+        assert len({row[0] for row in recorded}) == 1
 
     lived(story)
 
