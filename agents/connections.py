@@ -100,6 +100,11 @@ class Connections:
                     connection = await finished(self._refreshed(connection), self._finish_seconds)
         return self._access_token_of(connection)
 
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether an answer with new tokens may be on its way, or not be recorded yet."""
+        return any(lock.locked() for lock in list(self._locks.values()))
+
     def reject(self, realm: str, token: str) -> None:
         """QuickBooks did not accept `token`: whoever asks next gets another. Not when this one replaced a rejected one
         just now, and none was accepted since: fifty refusals are not fifty refreshes.

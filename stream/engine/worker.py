@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from agents.clients.transport import AiohttpTransport
+from agents.connections import FINISH_SECONDS
 from agents.delivery import StopWorker
 from stream import OperatorError
 from stream.intake.receiver import PATH, create_receiver
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 
 HEALTH_PATH = "/healthz"
 CONNECTIONS_PER_HOST_MAX = 100
+POLL_SECONDS = 0.2
 
 
 class WorkerCrashed(OperatorError):
@@ -42,7 +45,12 @@ async def run_worker(
 
     Raises WorkerCrashed, CannotListen, and as `prepare_topics` and `check`.
     """
-    stopping = stop_requested(lambda: _end_within(settings.worker.shutdown_timeout_seconds, 0))
+    engine: Engine | None = None
+
+    def end_within_bounds(code: int, reason: str | None = None) -> None:
+        _end_within(settings.worker.shutdown_timeout_seconds, code, reason, lambda: _is_refreshing(engine))
+
+    stopping = stop_requested(lambda: end_within_bounds(0))
     settings.worker.data_directory.mkdir(parents=True, exist_ok=True)
     installation = await prepare_topics(settings)
     await check(settings)
@@ -72,7 +80,7 @@ async def run_worker(
                 checking.cancel()
                 reason = app.crash_reason
                 if reason is not None:
-                    _end_within(settings.worker.shutdown_timeout_seconds, 1, _in_words(reason))
+                    end_within_bounds(1, _in_words(reason))
                 await app.stop()
     if reason is not None:
         raise WorkerCrashed(_in_words(reason)) from reason
@@ -87,7 +95,7 @@ async def _until_crashed(engine: Engine) -> None:
     watching = asyncio.create_task(engine.watchdog.until_ended())
     try:
         while engine.app.crash_reason is None:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(POLL_SECONDS)
             if watching.done():
                 await engine.app.crash(StopWorker(watching.result()))
     finally:
@@ -126,14 +134,21 @@ async def _health(engine: Engine) -> web.Response:
     return web.json_response({"status": state}, status=503 if crashed else 200)
 
 
-def _end_within(seconds: int, code: int, reason: str | None = None) -> None:
+def _is_refreshing(engine: Engine | None) -> bool:
+    return engine is not None and engine.pipeline.connections.is_refreshing
+
+
+def _end_within(seconds: int, code: int, reason: str | None, is_refreshing: Callable[[], bool]) -> None:
     """End even when stopping hangs; the next start repeats the work.
 
     A send hangs with the broker away, and Faust waits for ever for a consumer whose thread ended while it was asked to
-    stop.
+    stop. Only a token refresh has `FINISH_SECONDS` more: half of one loses the company.
     """
 
     def end() -> None:
+        latest = time.monotonic() + FINISH_SECONDS
+        while is_refreshing() and time.monotonic() < latest:
+            time.sleep(POLL_SECONDS)
         log.warning("worker_ended_by_force", after_seconds=seconds)
         if reason is not None:
             print(reason, file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ On the embedded broker. The simulators' clock can be moved, so that nobody waits
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,11 +13,12 @@ import pytest
 import pytest_asyncio
 
 from models.events import ConnectionChanged
+from simulators.faults import Fault
 from simulators.quickbooks.oauth import Grant
 from simulators.server import default_oauth
 from tests.brokers import Broker
 
-from .rig import SOON_GIVEN_UP, Rig, killed, running_rig, until_async
+from .rig import SOON_GIVEN_UP, Rig, ended, killed, running_rig, until_async
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,10 +53,7 @@ async def test_an_access_token_that_expires_in_the_middle_is_refreshed_once(rig:
 
 async def test_a_token_about_to_expire_is_refreshed_before_anyone_is_refused(rig: Rig) -> None:
     """Intuit says that it lives for less than `quickbooks.refresh_before_seconds`."""
-    shorter = replace(rig.sandbox.oauth.settings, access_token_seconds=60)
-    usual, rig.sandbox.oauth.settings = rig.sandbox.oauth.settings, shorter
-    await connect(rig, grant_of(rig))
-    rig.sandbox.oauth.settings = usual
+    await connect_for_a_minute(rig)
     refreshes = rig.sandbox.oauth.refreshes
     await posted(rig, 12)
     assert rig.sandbox.oauth.refreshes == refreshes + 1
@@ -70,6 +69,22 @@ async def test_after_a_crash_the_newest_refresh_token_is_used(rig: Rig) -> None:
     await posted(rig, 2)
     assert refresh_token_in(rig, await newest_connection(rig)) == grant_of(rig).refresh_token
     assert not grant_of(rig).revoked
+
+
+async def test_a_worker_that_is_asked_to_end_records_the_tokens_that_are_on_their_way(rig: Rig) -> None:
+    """Its time is up before Intuit answers; the former refresh token is dead by then."""
+    await killed(rig.children.running[-1])
+    worker = await rig.start_worker(WORKER__SHUTDOWN_TIMEOUT_SECONDS="1")
+    await connect_for_a_minute(rig)
+    refreshes = rig.sandbox.oauth.refreshes
+    rig.sandbox.quickbooks_faults.add(Fault("delay", "/tokens/", delay_seconds=4))
+    await rig.publish_webhooks(rig.new_invoice())
+    await rig.until(lambda: rig.sandbox.oauth.refreshes > refreshes, "a refresh under way")
+    worker.process.send_signal(signal.SIGTERM)
+    assert await ended(worker) == 0
+    assert refresh_token_in(rig, await newest_connection(rig)) == grant_of(rig).refresh_token
+    await rig.start_worker()
+    await posted(rig, 1)
 
 
 async def test_a_revoked_grant_parks_invoices_until_the_company_is_connected_again(rig: Rig) -> None:
@@ -128,6 +143,14 @@ async def connect(rig: Rig, grant: Grant) -> None:
         return ConnectionChanged.model_validate_json(row).changed_at >= wanted or None
 
     await until_async(known, "the new connection in the worker's table")
+
+
+async def connect_for_a_minute(rig: Rig) -> None:
+    """With an access token that is to be refreshed before it is used."""
+    usual = rig.sandbox.oauth.settings
+    rig.sandbox.oauth.settings = replace(usual, access_token_seconds=60)
+    await connect(rig, grant_of(rig))
+    rig.sandbox.oauth.settings = usual
 
 
 async def posted(rig: Rig, count: int) -> None:
