@@ -7,6 +7,7 @@ knows what was decided before.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,14 +18,14 @@ from cachetools import Cache
 from pydantic import ValidationError
 
 from agents.clients.failures import NotFound, OutcomeUnknown, Refused, TokenRefused, Wait
-from agents.clients.retry import RetryPolicy
+from agents.clients.retry import Retries, RetryPolicy
 from models.events import ContractHierarchy, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import Owner
 from models.metronome import DECIDED, MEMO_FIELD, Contract, Customer, InvoiceFinalized, InvoiceHead, Webhook
 from models.money import parse_json, unit_of
 from models.subject import RowKey
 
-from .delivery import Claims, Delivered, Forwarded, InvalidRecord
+from .delivery import Claims, Delivered, Forwarded, InvalidRecord, TryLater
 from .watch import ASKED_AGAIN, RECEIVED_AT_HEADER, SOURCE_HEADER
 
 log = structlog.get_logger()
@@ -77,10 +78,19 @@ class Routes:
         return realm
 
 
+@dataclass
+class LastAnswer:
+    """When Metronome last gave all facts of an invoice, in monotonic seconds."""
+
+    at: float = -math.inf
+
+
 @dataclass(frozen=True)
 class Enricher:
     """What `enrich` needs to ask Metronome and to choose a company. Names of customers and contracts may be a little
     old, as long as the caches keep them.
+
+    One that Metronome does not answer for `postpone_seconds`, while it answers others, is tried later.
     """
 
     metronome: Metronome
@@ -90,6 +100,8 @@ class Enricher:
     contracts: Cache[str, Contract]
     now: Callable[[], datetime]
     early: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EARLY_AT_ONCE_MAX))
+    postpone_seconds: float = 60.0
+    answered: LastAnswer = field(default_factory=LastAnswer)
 
 
 @dataclass(frozen=True)
@@ -174,8 +186,9 @@ async def enrich(
     """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log). A webhook that
     does not lie with the others of its customer is forwarded there first.
 
-    Waits, within its retry, while Metronome is away, throttles or refuses our token, and for a moment while the invoice
-    is not final yet. Raises InvalidRecord for an invoice that Metronome does not know or that belongs to another
+    Waits while Metronome is away, throttles or refuses our token: as long as it takes, but while others are answered
+    not here (TryLater); and for a moment while the invoice is not final yet. Raises InvalidRecord for an invoice that
+    Metronome does not know or that belongs to another
     customer.
     """
     webhook = delivered.record
@@ -190,10 +203,12 @@ async def enrich(
         headers = {RECEIVED_AT_HEADER: _received_at(delivered).isoformat().encode()} | delivered.headers
         headers[FORWARDED_FROM_HEADER] = str(delivered.at).encode()
         return [Forwarded(ids.customer_id.encode(), delivered.value, headers)]
-    retries = enricher.retry.start()
+    retries, began = Retries(enricher.retry, deadline=math.inf), enricher.retry.monotonic()
     while True:
         try:
-            return [await _facts(delivered, ids.customer_id, ids.invoice_id, enricher, owners)]
+            facts = await _facts(delivered, ids.customer_id, ids.invoice_id, enricher, owners)
+            enricher.answered.at = enricher.retry.monotonic()
+            return [facts]
         except NotFound as failure:
             if delivered.headers.get(SOURCE_HEADER) == ASKED_AGAIN.encode():
                 log.warning("draft_is_gone", invoice=ids.invoice_id, reason=str(failure))
@@ -206,6 +221,9 @@ async def enrich(
             raise InvalidRecord(str(failure)) from None
         except (Wait, OutcomeUnknown, TokenRefused) as failure:
             log.warning("metronome_waits", invoice=ids.invoice_id, failure=type(failure).__name__, reason=str(failure))
+            if enricher.answered.at > began and enricher.retry.monotonic() >= began + enricher.postpone_seconds:
+                received_at = _received_at(delivered).isoformat().encode()
+                raise TryLater(str(failure), {RECEIVED_AT_HEADER: received_at}) from failure
             await retries.wait(failure)
 
 

@@ -6,7 +6,7 @@ tables, a way to send, the clients and their clocks, and run the same agents.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,9 +40,11 @@ from .delivery import (
     DeadLetter,
     Delivered,
     Delivery,
+    Event,
     Forwarded,
     Headers,
     InvalidRecord,
+    Postponed,
     Publish,
     Published,
     StopWorker,
@@ -62,14 +64,14 @@ from .write_back import WriteBack
 T = TypeVar("T")
 Row = TypeVar("Row")
 
-DRAIN_SECONDS = 20
-"""How long a rebalance waits for what is in flight; what takes longer is repeated by the next owner."""
+DRAIN_SECONDS = 10
+"""How long a rebalance waits for what is being handled; what takes longer is repeated by the next owner."""
 
 CONFIRM_SECONDS_MAX = 30
 """How long a rebalance waits for the broker to confirm what was written to the changelogs."""
 
 RESTS_PER_PROBE = 5
-"""A parked command rests after a try for this part of the time between two probes."""
+"""A parked command rests after a try for this part of the shortest time between two probes of its cause."""
 
 RECORD_OVERHEAD_BYTES = 65_536
 """Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
@@ -184,6 +186,7 @@ class Options:
     partition_of: Callable[[str], int]
     retry: RetryPolicy
     in_flight_max: int
+    unacknowledged_max: int
     dead_letters_in_a_row_max: int
     message_bytes_max: int
     batch_size: int
@@ -224,6 +227,7 @@ class Pipeline:
         def now() -> datetime:
             return datetime.fromtimestamp(clock(), UTC)
 
+        self._now = now
         self.connections = Connections(
             tables.connections,
             ports.oauth,
@@ -249,8 +253,9 @@ class Pipeline:
             ),
             parked=ParkedCommands(
                 tables.waiting,
-                timedelta(seconds=options.parked_probe_seconds / RESTS_PER_PROBE),
-                options.ledger_age.log_since,
+                rest=timedelta(seconds=options.parked_probe_seconds / RESTS_PER_PROBE),
+                probe=timedelta(seconds=options.parked_probe_seconds),
+                log_since=options.ledger_age.log_since,
             ),
             unsettled=self._unsettled,
             circuit_breaker=CircuitBreaker(monotonic),
@@ -296,7 +301,10 @@ class Pipeline:
             claims=claims,
             publish=publish,
             in_flight_max=self._options.in_flight_max,
+            unacknowledged_max=self._options.unacknowledged_max,
             dead_letters_in_a_row_max=self._options.dead_letters_in_a_row_max,
+            company_of=_nobody if reads == "webhooks" else _realm_of,
+            now=self._now,
         )
         return Agent(name, reads, delivery)
 
@@ -326,18 +334,18 @@ class Pipeline:
         self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
 
-    async def publish_owned(self, records: Sequence[Published | DeadLetter]) -> None:
+    async def publish_owned(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:
         """Facts go to no company before it is recorded that this one has the invoice."""
         await self.tables.owners.confirmed()
         await self.publish(records)
 
-    async def publish_with_tables(self, records: Sequence[Published | DeadLetter]) -> None:
+    async def publish_with_tables(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:
         """An acknowledged command must never be ahead of the tables that it changed."""
         await self.publish(records)
         for table in self.tables.all():
             await table.confirmed()
 
-    async def publish(self, records: Sequence[Published | DeadLetter]) -> None:
+    async def publish(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:
         """Send the records in order; returns when the broker has confirmed each. Raises InvalidRecord, and sends none,
         when one is too large for Kafka; and StopWorker when the broker does not take one: no record is to blame."""
         try:
@@ -348,7 +356,7 @@ class Pipeline:
         except Exception as error:
             raise StopWorker(f"Kafka did not take a record: {type(error).__name__}: {error}") from error
 
-    async def _sent(self, records: Sequence[Published | DeadLetter]) -> list[Awaitable[object]]:
+    async def _sent(self, records: Sequence[Published | DeadLetter | Postponed]) -> list[Awaitable[object]]:
         addressed = [_addressed(record) for record in records]
         limit = self._options.message_bytes_max
         for role, _, value, _ in addressed:
@@ -367,15 +375,15 @@ class Pipeline:
 
     async def probe(self) -> None:
         """To be called every `parked_probe_seconds`: one parked command of each cause finds out whether the cause is
-        gone, since most go without a word; and what was left unsettled is looked up."""
-        realms = {row.realm for row in self.tables.waiting.values()} | self._unsettled.realms
+        gone, since most go without a word; and what was left unsettled is looked up. Without any of these due, nothing
+        is published."""
+        realms = self.sink.parked.realms_to_probe(self._now()) | self._unsettled.realms
         await self.publish([ResumeParked(realm=realm) for realm in sorted(realms)])
 
-    async def revoke(self) -> None:
-        """Before partitions go to another worker: let what is in flight reach its end, within a bound; and what was
+    async def revoke(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Before partitions go to another worker: let what is being handled reach its end, within a bound; and what was
         begun and given up reach the changelogs, so that the next owner reads it."""
-        for agent in self.agents:
-            await agent.delivery.drain(DRAIN_SECONDS)
+        await asyncio.gather(*(agent.delivery.drain(drain_seconds) for agent in self.agents))
         self.batches.on_revoked()
         with suppress(StopWorker, TimeoutError):
             async with asyncio.timeout(CONFIRM_SECONDS_MAX):
@@ -383,8 +391,8 @@ class Pipeline:
                     await table.confirmed()
 
 
-def topic_of(record: Published | DeadLetter) -> TopicRole:
-    """Where a record goes."""
+def topic_of(record: Published | DeadLetter | Postponed) -> TopicRole:
+    """Where a record goes. Only webhooks are postponed: their order does not matter."""
     match record:
         case InvoiceHandedOver() | Forwarded():
             return "webhooks"
@@ -396,7 +404,7 @@ def topic_of(record: Published | DeadLetter) -> TopicRole:
             return "connections"
         case DeadLetter():
             return "deadletters"
-        case Announcement():
+        case Announcement() | Postponed():
             return "webhooks"
         case EnsureCustomer() | EnsureItem() | SetCustomerMapping() | SetItemMapping():
             return "commands"
@@ -406,15 +414,26 @@ def topic_of(record: Published | DeadLetter) -> TopicRole:
             assert_never(record)
 
 
-def _addressed(record: Published | DeadLetter) -> tuple[TopicRole, bytes | None, bytes | None, Headers | None]:
+def _addressed(
+    record: Published | DeadLetter | Postponed,
+) -> tuple[TopicRole, bytes | None, bytes | None, Headers | None]:
     """Topic, key, value and headers."""
-    if isinstance(record, DeadLetter | Forwarded):
+    if isinstance(record, DeadLetter | Forwarded | Postponed):
         return topic_of(record), record.key, record.value, record.headers
     if isinstance(record, Announcement):
         return topic_of(record), record.customer_id.encode(), record.encode(), watch.headers_of(record)
     if isinstance(record, InvoiceHandedOver):
         return topic_of(record), record.customer_id.encode(), record.encode(), None
     return topic_of(record), record.realm.encode(), record.encode(), None
+
+
+def _realm_of(event: Event) -> Hashable:
+    return event.key
+
+
+def _nobody(event: Event) -> Hashable:
+    """A webhook does not say whose it is."""
+    return None
 
 
 def _claim_of(field: str) -> Callable[[Any], Claims]:

@@ -129,7 +129,16 @@ class Metronome(Section):
     webhook_secrets: tuple[Secret, ...] = Field((), description="webhook secrets; several while one is rotated")
     timeout_seconds: int = Field(30, ge=1, description="longest wait for one answer")
     retry_seconds: int = Field(
-        21_600, ge=1, description="how long one event waits for Metronome to recover before it becomes a dead letter"
+        21_600,
+        ge=1,
+        description="how long one write-back waits for Metronome to recover before it becomes a dead letter; a webhook "
+        "waits until it does",
+    )
+    postpone_seconds: int = Field(
+        60,
+        ge=1,
+        description="how long one webhook is tried while Metronome answers others; then it goes to the end of its "
+        "topic, and is tried later",
     )
     backoff_max_seconds: int = Field(60, ge=1, description="longest pause between two attempts")
     cache_seconds: int = Field(300, ge=0, description="how long contract and customer names are remembered")
@@ -174,7 +183,10 @@ class QuickBooks(Section):
         "time: for a ledger that was lost, or restored from an older copy",
     )
     parked_probe_seconds: int = Field(
-        300, ge=1, description="how often one waiting command of each cause tries whether it may resume"
+        300,
+        ge=1,
+        description="first pause before one waiting command of a cause tries whether it may resume; each time in vain "
+        "doubles it, up to hours",
     )
     refresh_before_seconds: int = Field(300, ge=0, description="access tokens are refreshed this long before expiry")
     hard_expiry_warning_days: int = Field(
@@ -229,7 +241,16 @@ class Receiver(Section):
 
 
 class Worker(Section):
-    in_flight_max: int = Field(64, ge=1, description="records in flight per agent")
+    in_flight_max: int = Field(
+        64, ge=1, description="records handled at a time per agent; a company has at most as many as it leaves free"
+    )
+    unacknowledged_max: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="records of one partition that an agent has taken and not acknowledged, since one before them is "
+        "not done; then it reads no more of this partition",
+    )
     dead_letters_in_a_row_max: int = Field(
         20, ge=1, description="an agent that makes this many dead letters in a row stops the worker"
     )
@@ -238,7 +259,11 @@ class Worker(Section):
     )
     data_directory: Path = Field(Path("var/worker"), description="where a RocksDB store lives")
     session_timeout_seconds: int = Field(60, ge=6, description="a silent worker loses its partitions after this")
-    shutdown_timeout_seconds: int = Field(8, ge=1, description="after SIGTERM, the process ends within this")
+    shutdown_timeout_seconds: int = Field(
+        8,
+        ge=1,
+        description="after SIGTERM, the process ends within this; only a token refresh under way has 10 s more",
+    )
     hosts_receiver: bool = Field(False, description="whether the worker serves the webhook endpoint too")
     health_host: str = Field("127.0.0.1", description="address of the worker's own health page")
     health_port: int = Field(6066, ge=0, le=65535, description="port of the worker's own health page")

@@ -51,6 +51,7 @@ def enricher(settings: Settings, metronome: MetronomeClient) -> Enricher:
         customers=TTLCache(ours.cache_entries_max, ours.cache_seconds, time.monotonic),
         contracts=TTLCache(ours.cache_entries_max, ours.cache_seconds, time.monotonic),
         now=lambda: datetime.now(UTC),
+        postpone_seconds=ours.postpone_seconds,
     )
 
 

@@ -1,12 +1,12 @@
 """Trying again, within a bound: the pauses between attempts, and how long one record may take in all."""
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from .failures import Failure, OutcomeUnknown, Wait
+from .slots import rest
 
 R = TypeVar("R")
 FIRST_PAUSE_SECONDS = 0.25
@@ -15,12 +15,13 @@ DOUBLINGS_MAX = 30
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to retry (`retry_seconds`), and the longest pause (`backoff_max_seconds`)."""
+    """How long to retry (`retry_seconds`), and the longest pause (`backoff_max_seconds`). Others have the slot of the
+    record that is handled while it pauses."""
 
     retry_seconds: float
     backoff_max_seconds: float
     monotonic: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[None]] = rest
 
     def start(self) -> "Retries":
         return Retries(self, self.monotonic() + self.retry_seconds)

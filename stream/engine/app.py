@@ -10,6 +10,7 @@ from typing import Any
 
 import faust
 import mode
+from faust.types import TP
 from yarl import URL
 
 from agents.clients.oauth import IntuitOAuth
@@ -36,6 +37,10 @@ PRODUCER_LINGER_SECONDS = 0.005
 """Records of some milliseconds leave in one request: fewer requests for the broker, and for us (`make bench`)."""
 
 
+DRAINS_OF_SHUTDOWN = 0.5
+"""What is in flight has this part of the time within which the process ends; the consumer has to leave its group."""
+
+
 class Engine:
     """The Faust app with the pipeline attached; `start` and `stop` belong to `worker.py`. Raises EngineMismatch."""
 
@@ -44,7 +49,9 @@ class Engine:
     ) -> None:
         check_engine()
         self.app = _faust_app(settings)
-        patch_transport(self.app, settings.kafka.fetch_wait_milliseconds, settings.kafka.connection_timeout_seconds)
+        self._shutdown_timeout_seconds = settings.worker.shutdown_timeout_seconds
+        kafka = settings.kafka
+        patch_transport(self.app, kafka.fetch_wait_milliseconds, kafka.connection_timeout_seconds, self._drain)
         self._topics = {role: self._topic(name) for role, name in topic_names(settings).by_role().items()}
         tables = Tables(
             **{name: table_of(self.app, name, row, partitions_of(settings, name)) for name, row in TABLES.items()}
@@ -57,10 +64,10 @@ class Engine:
             monotonic=time.monotonic,
         )
         for agent in self.pipeline.agents:
-            self.app.agent(self._topics[agent.reads], name=agent.name)(partial(_run, agent))
+            flow = PartitionFlow(self.app, self._topics[agent.reads].get_topic_name())
+            self.app.agent(self._topics[agent.reads], name=agent.name)(partial(_run, agent, flow))
         self.app.tables["invoices"].on_recover(self.pipeline.recovered)
         self.app.timer(settings.quickbooks.parked_probe_seconds)(self.pipeline.probe)
-        self.app.on_partitions_revoked.connect(self._revoked)
         if installation is not None:
             self._guard_topics(settings, installation)
         changelogs = [self.app.tables[name] for name in TABLES]
@@ -100,12 +107,31 @@ class Engine:
     def _topic(self, name: str) -> Any:
         return self.app.topic(name, key_type=bytes, value_type=bytes)
 
-    async def _revoked(self, app: faust.App, revoked: Any, **_: Any) -> None:
-        await self.pipeline.revoke()
+    async def _drain(self) -> None:
+        """Before partitions go, or the worker ends."""
+        if self.app.should_stop:
+            await self.pipeline.revoke(self._shutdown_timeout_seconds * DRAINS_OF_SHUTDOWN)
+        else:
+            await self.pipeline.revoke()
 
 
-async def _run(agent: Agent, stream: faust.StreamT[bytes]) -> None:
-    await agent.delivery.run(events_of(stream))
+class PartitionFlow:
+    """Holds back single partitions of a topic (`agents.delivery.Flow`), as Faust does when a buffer of its own is full:
+    what was fetched before still comes."""
+
+    def __init__(self, app: faust.App, topic: str) -> None:
+        self._app = app
+        self._topic = topic
+
+    def hold(self, partition: int) -> None:
+        self._app.consumer.on_buffer_full(TP(self._topic, partition))
+
+    def go_on(self, partition: int) -> None:
+        self._app.consumer.on_buffer_drop(TP(self._topic, partition))
+
+
+async def _run(agent: Agent, flow: PartitionFlow, stream: faust.StreamT[bytes]) -> None:
+    await agent.delivery.run(events_of(stream), flow)
 
 
 async def events_of(stream: faust.StreamT[bytes]) -> AsyncIterator[Event]:
@@ -136,6 +162,7 @@ def _options(settings: Settings, installation: Installation | None = None) -> Op
         partition_of=partial(partition_of, partitions=settings.kafka.webhook_partitions),
         retry=retry_policy(quickbooks.retry_seconds, quickbooks.backoff_max_seconds),
         in_flight_max=worker.in_flight_max,
+        unacknowledged_max=worker.unacknowledged_max,
         dead_letters_in_a_row_max=worker.dead_letters_in_a_row_max,
         message_bytes_max=settings.kafka.message_bytes_max,
         batch_size=quickbooks.batch_size,

@@ -20,6 +20,8 @@ from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from faust.transport.conductor import ConductorCompiler
+from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.consumer import ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from mode.threads import ServiceThread
@@ -141,6 +143,49 @@ RELIANCES = (
         ("self", "now", "tp"),
         ((Consumer, "verify_event_path"),),
         "a partition without a position does not end the worker",
+    ),
+    # A rebalance does not stand still, and one partition stops no other (faust_patches.py).
+    Reliance(
+        Consumer,
+        "wait_empty",
+        ("self",),
+        ((faust.App, "_consumer_wait_empty"), (BaseConsumer, "on_stop")),
+        "what is in flight is drained within a bound before partitions go",
+    ),
+    Reliance(
+        faust.App,
+        "_consumer_wait_empty",
+        ("self", "consumer", "logger"),
+        ((faust.App, "_on_partitions_revoked"), (faust.App, "_stop_consumer")),
+        "what is in flight is drained before partitions go",
+    ),
+    Reliance(
+        Consumer,
+        "commit_and_end_transactions",
+        ("self",),
+        ((BaseConsumer, "on_stop"),),
+        "what was acknowledged while draining is committed",
+    ),
+    Reliance(
+        Consumer,
+        "on_buffer_full",
+        ("self", "tp"),
+        ((ConductorCompiler, "build"),),
+        "a partition is held back",
+    ),
+    Reliance(
+        Consumer,
+        "on_buffer_drop",
+        ("self", "tp"),
+        ((ConductorCompiler, "build"),),
+        "a partition that was held back goes on",
+    ),
+    Reliance(
+        Consumer,
+        "_buffered_partitions",
+        None,
+        ((Consumer, "getmany"), (Consumer, "on_buffer_full"), (Consumer, "on_buffer_drop")),
+        "no partition of before is held back after a rebalance",
     ),
     # None is written twice (faust_patches.py).
     Reliance(

@@ -16,12 +16,17 @@ beginning.
 partition whose position is being asked for, as after a rebalance, aiokafka fails an assertion then (aiokafka #349), and
 the worker would end.
 
+**Without standing still.** Before partitions go, Faust waits until every record that was taken is acknowledged, without
+a bound: one command that waits for two minutes would stall the whole group, until the broker expels this worker. Here
+`drain` ends what has begun, within its bound, and what it acknowledged is committed; the rest is the next owner's.
+
 **Once.** The producer is idempotent: a request that it repeats puts no record twice into a changelog, so that a gap
 between two of ours means another writer (`agents.pipeline.ChangelogFence`).
 
 What is overridden here is listed, and checked at start, in `contract.py`.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -34,9 +39,12 @@ FETCH_BYTES_MIN = 32_768
 """A fetch that holds this much returns at once."""
 
 
-def patch_transport(app: faust.App, wait_milliseconds: int, connection_seconds: float) -> None:
-    """Have `app` wait at most `wait_milliseconds` for records, lose none and write none twice; before its transport is
-    first used. A connection gives up after `connection_seconds` (`broker_requests.py`)."""
+def patch_transport(
+    app: faust.App, wait_milliseconds: int, connection_seconds: float, drain: Callable[[], Awaitable[None]]
+) -> None:
+    """Have `app` wait at most `wait_milliseconds` for records, lose none and write none twice, and call `drain` before
+    partitions go; before its transport is first used. A connection gives up after `connection_seconds`
+    (`broker_requests.py`)."""
 
     class PatchedConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         def _create_worker_consumer(self, transport: Any) -> Any:
@@ -62,6 +70,11 @@ def patch_transport(app: faust.App, wait_milliseconds: int, connection_seconds: 
         async def perform_seek(self) -> None:
             self.stop_flow()
             await super().perform_seek()
+
+        async def wait_empty(self) -> None:
+            await drain()
+            self._buffered_partitions.clear()
+            await self.commit_and_end_transactions()
 
         def _new_consumer_thread(self) -> PatchedConsumerThread:
             return PatchedConsumerThread(self, loop=self.loop, beacon=self.beacon)

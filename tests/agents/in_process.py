@@ -55,6 +55,14 @@ TABLES = ("customers", "items", "invoices", "doc_numbers")
 Json = dict[str, Any]
 
 
+class FreeFlow:
+    """A source that need not be held back."""
+
+    def hold(self, partition: int) -> None: ...
+
+    def go_on(self, partition: int) -> None: ...
+
+
 class Crash(BaseException):
     """The worker is killed here; nothing of it runs any more."""
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from agents.clients.slots import rest, resting
 from agents.delivery import (
     Claims,
     DeadLetter,
@@ -14,8 +16,11 @@ from agents.delivery import (
     Delivery,
     Event,
     InvalidRecord,
+    Postponed,
     StopWorker,
     TooManyDeadLetters,
+    TryLater,
+    postponed,
 )
 from models.events import ConnectionChanged
 from models.record import Address, Record
@@ -27,13 +32,23 @@ WHEN = datetime(2026, 11, 22, tzinfo=UTC)
 class Stage:
     """A delivery over given texts; `happened` is the order of everything, `gates` hold a handler back.
 
-    A text is `resource:rest`; it establishes its resource, and uses what follows a `+`.
+    A text is `resource:company`; it establishes its resource, and uses what follows a `+`.
     """
 
-    def __init__(self, *texts: bytes | None, in_flight_max: int = 8, dead_letters_in_a_row_max: int = 3) -> None:
+    def __init__(
+        self,
+        *texts: bytes | None,
+        in_flight_max: int = 16,
+        unacknowledged_max: int = 100,
+        dead_letters_in_a_row_max: int = 3,
+        partition_of: Callable[[bytes | None], int] = lambda text: 1,
+    ) -> None:
         self.texts = texts
+        self.partition_of = partition_of
+        self.moment = WHEN
+        self.held: set[int] = set()
         self.happened: list[str] = []
-        self.published: list[Record | DeadLetter] = []
+        self.published: list[Record | DeadLetter | Postponed] = []
         self.acked: list[int] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.handling = 0
@@ -48,6 +63,9 @@ class Stage:
             claims=self.claims,
             publish=self.publish,
             in_flight_max=in_flight_max,
+            unacknowledged_max=unacknowledged_max,
+            company_of=lambda event: (event.value or b"").partition(b":")[2][:1],
+            now=lambda: self.moment,
             dead_letters_in_a_row_max=dead_letters_in_a_row_max,
         )
 
@@ -79,13 +97,13 @@ class Stage:
             raise InvalidRecord(f"{text} is not usable")
         return [ConnectionChanged(realm=text, state="connected", changed_at=WHEN)]
 
-    async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+    async def publish(self, records: Sequence[Record | DeadLetter | Postponed]) -> None:
         await asyncio.sleep(0)
         if self.publish_fails:
             raise ConnectionError("the broker is away")
         self.published += records
         for record in records:
-            name = "dead letter" if isinstance(record, DeadLetter) else record.realm  # type: ignore[attr-defined]
+            name = "dead letter" if isinstance(record, DeadLetter) else getattr(record, "realm", "later")
             self.happened.append(f"publish {name}")
 
     async def events(self) -> AsyncIterator[Event]:
@@ -99,12 +117,18 @@ class Stage:
             self.acked.append(offset)
             self.happened.append(f"ack {offset}")
 
-        at = Address(topic="source", partition=1, offset=offset)
+        at = Address(topic="source", partition=self.partition_of(text), offset=offset)
         return Event(b"key", text, {"source": b"receiver"}, at, WHEN, ack)
+
+    def hold(self, partition: int) -> None:
+        self.held.add(partition)
+
+    def go_on(self, partition: int) -> None:
+        self.held.remove(partition)
 
     async def run(self) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
-            await self.delivery.run(self.events())
+            await self.delivery.run(self.events(), self)
 
     def letters(self) -> list[DeadLetter]:
         return [record for record in self.published if isinstance(record, DeadLetter)]
@@ -134,20 +158,145 @@ async def test_acks_come_in_offset_order_when_work_ends_out_of_order() -> None:
     assert stage.happened.index("publish b:1") < stage.happened.index("publish a:1")
 
 
-async def test_no_more_than_the_bound_are_begun_before_the_first_is_acknowledged() -> None:
-    texts = [f"{number}:x".encode() for number in range(9)]
-    stage = Stage(*texts, in_flight_max=3)
-    stage.gates["0:x"] = asyncio.Event()
+async def test_the_slot_of_a_record_that_is_done_is_free_though_it_is_not_acknowledged() -> None:
+    """One record that takes hours stops nobody."""
+    stage = Stage(b"slow:1", *(f"{number}:2".encode() for number in range(50)), in_flight_max=4)
+    stage.gates["slow:1"] = asyncio.Event()
     running = asyncio.create_task(stage.run())
-    await until(lambda: stage.happened.count("publish 2:x") == 1)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    begun = [each for each in stage.happened if each.startswith("handle")]
-    assert begun == ["handle 0:x", "handle 1:x", "handle 2:x"]
-    stage.gates["0:x"].set()
+    await until(lambda: all(f"publish {number}:2" in stage.happened for number in range(50)))
+    assert stage.acked == []
+    assert stage.handling_most <= 4
+    stage.gates["slow:1"].set()
     await running
-    assert stage.acked == list(range(9))
-    assert stage.handling_most <= 3
+    assert stage.acked == list(range(51))
+
+
+async def test_the_order_of_acknowledgements_is_that_of_each_partition() -> None:
+    stage = Stage(b"slow:1", b"a:2", b"b:1", b"c:2", partition_of=lambda text: int((text or b"")[-1:]))
+    stage.gates["slow:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: stage.acked == [1, 3])
+    stage.gates["slow:1"].set()
+    await running
+    assert stage.acked == [1, 3, 0, 2]
+
+
+async def test_no_company_has_all_slots() -> None:
+    """It has at most as many as it leaves free."""
+    stuck = [f"{number}:1".encode() for number in range(9)]
+    stage = Stage(*stuck, b"x:2", b"y:2", in_flight_max=6)
+    for text in stuck:
+        stage.gates[text.decode()] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish y:2" in stage.happened)
+    begun = [each for each in stage.happened if each.startswith("handle") and each.endswith(":1")]
+    assert begun == ["handle 0:1", "handle 1:1", "handle 2:1"]
+    for gate in stage.gates.values():
+        gate.set()
+    await running
+    assert stage.acked == list(range(11))
+
+
+async def test_a_record_that_rests_has_no_slot_and_is_the_next_to_have_one_again() -> None:
+    stage, over = Stage(b"a:1", *(f"{number}:1".encode() for number in range(9)), in_flight_max=1), asyncio.Event()
+
+    async def doubtful(text: str) -> None:
+        if text == "a:1":
+            async with resting():
+                await over.wait()
+            stage.happened.append("goes on a:1")
+        if text == "2:1":
+            over.set()
+            await asyncio.sleep(0.01)
+
+    stage.on_handle = doubtful
+    await stage.run()
+    assert stage.happened.index("goes on a:1") == stage.happened.index("publish 2:1") + 1
+    assert stage.acked == list(range(10))
+
+
+async def test_so_many_may_rest_and_further_ones_rest_in_their_slots() -> None:
+    """Were a vendor away, each of a backlog of thousands would ask it now and then."""
+    stage, over = Stage(*(f"{number}:{number % 5}".encode() for number in range(99)), in_flight_max=4), asyncio.Event()
+
+    async def away(text: str) -> None:
+        async with resting():
+            await over.wait()
+
+    stage.on_handle = away
+    running = asyncio.create_task(stage.run())
+    await until(lambda: stage.handling == 8)
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert stage.handling == 8
+    over.set()
+    await running
+    assert len(stage.acked) == 99
+
+
+async def test_a_partition_whose_records_wait_for_one_before_them_is_held_back_and_no_other() -> None:
+    stage = Stage(
+        *(b"slow:1", b"a:1", b"b:1", b"c:1", b"d:2", b"e:2"),
+        unacknowledged_max=4,
+        partition_of=lambda text: int((text or b"")[-1:]),
+    )
+    stage.gates["slow:1"] = asyncio.Event()
+    running = asyncio.create_task(stage.run())
+    await until(lambda: stage.acked == [4, 5])
+    assert stage.held == {1}
+    stage.gates["slow:1"].set()
+    await running
+    assert (stage.held, sorted(stage.acked)) == (set(), list(range(6)))
+
+
+async def test_what_should_be_tried_later_goes_to_the_end_of_its_topic_and_is_acknowledged() -> None:
+    stage, since = Stage(b"a:1"), WHEN
+
+    async def poison(text: str) -> None:
+        raise TryLater("Metronome answered 500", {"received-at": b"then"})
+
+    stage.on_handle = poison
+    await stage.run()
+    [record] = stage.published
+    assert isinstance(record, Postponed)
+    assert (record.key, record.value, stage.acked) == (b"key", b"a:1", [0])
+    assert (record.headers["source"], record.headers["received-at"]) == (b"receiver", b"then")
+    assert record.headers["postponed-reason"] == b"Metronome answered 500"
+    assert record.headers["postponed-from"] == b"source[1]@0"
+    pauses = []
+    for offset in range(1, 8):
+        until_when = datetime.fromisoformat(record.headers["postponed-until"].decode())
+        pauses.append((until_when - since).total_seconds())
+        assert isinstance(record, Postponed)
+        event = replace(stage.event(offset, b"a:1"), headers=record.headers)
+        record = postponed(event, TryLater("again"), since)
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+
+
+async def test_one_that_was_postponed_waits_for_its_time_and_nobody_waits_for_it() -> None:
+    """A webhook of the same invoice that comes meanwhile is tried at once."""
+
+    class Again(Stage):
+        def event(self, offset: int, text: bytes | None) -> Event:
+            event = super().event(offset, text)
+            until_when = (WHEN + timedelta(seconds=0.05)).isoformat().encode()
+            return replace(event, headers={"postponed-until": until_when}) if text == b"a:late" else event
+
+    stage = Again(b"a:late", b"a:now", in_flight_max=1)
+    await stage.run()
+    assert stage.happened == [
+        *("handle a:now", "publish a:now", "handle a:late", "publish a:late", "ack 0", "ack 1"),
+    ]
+
+
+async def test_a_pause_that_makes_no_sense_is_none() -> None:
+    class Odd(Stage):
+        def event(self, offset: int, text: bytes | None) -> Event:
+            return replace(super().event(offset, text), headers={"postponed-until": text or b""})
+
+    stage = Odd(b"soon", b"2026-01-01", b"2026-01-01T00:00:00+00:00", b"\xff")
+    await stage.run()
+    assert stage.acked == [0, 1, 2, 3]
 
 
 async def test_records_of_one_resource_follow_each_other_and_others_run_beside_them() -> None:
@@ -270,7 +419,7 @@ async def test_what_can_never_be_published_becomes_a_dead_letter_and_the_next_go
     """Its answer is too large for Kafka, say: a worker that stopped for it would stop for ever."""
 
     class Narrow(Stage):
-        async def publish(self, records: Sequence[Record | DeadLetter]) -> None:
+        async def publish(self, records: Sequence[Record | DeadLetter | Postponed]) -> None:
             if not isinstance(records[0], DeadLetter) and self.acked == []:
                 raise InvalidRecord("kafka.message_bytes_max is smaller")
             await super().publish(records)
@@ -327,7 +476,7 @@ async def test_a_drain_begins_nothing_new() -> None:
     assert ("handle a:2" in stage.happened, stage.acked) == (False, [0])
 
 
-async def test_an_event_that_waited_for_a_place_does_not_begin_after_a_drain() -> None:
+async def test_an_event_that_waited_for_a_slot_does_not_begin_after_a_drain() -> None:
     stage = Stage(b"a:1", b"b:1", in_flight_max=1)
     stage.ends = asyncio.Event()
     stage.gates["a:1"] = asyncio.Event()
@@ -339,14 +488,15 @@ async def test_an_event_that_waited_for_a_place_does_not_begin_after_a_drain() -
     assert "handle b:1" not in stage.happened
 
 
-async def test_an_event_that_gets_its_place_during_a_drain_does_not_begin() -> None:
-    stage = Stage(b"a:1", b"b:1", b"c:1", in_flight_max=2)
+async def test_an_event_that_comes_during_a_drain_does_not_begin() -> None:
+    stage = Stage(b"a:1", b"b:1")
     stage.ends = asyncio.Event()
     stage.gates = {"a:1": asyncio.Event(), "b:1": asyncio.Event()}
     running = asyncio.create_task(stage.run())
     await until(lambda: "handle b:1" in stage.happened)
     draining = asyncio.create_task(stage.delivery.drain(BOUND_SECONDS))
     await asyncio.sleep(0)
+    stage.delivery.start(stage.event(2, b"c:1"))
     stage.gates["a:1"].set()
     await until(lambda: stage.acked == [0])
     stage.gates["b:1"].set()
@@ -356,11 +506,29 @@ async def test_an_event_that_gets_its_place_during_a_drain_does_not_begin() -> N
     assert ("handle c:1" in stage.happened, stage.acked) == (False, [0, 1])
 
 
+async def test_a_drain_does_not_wait_for_what_rests() -> None:
+    """A doubtful write that waits for two minutes has nothing on its way: the next owner waits for it."""
+    stage = Stage(b"a:1", b"b:1")
+    stage.ends = asyncio.Event()
+
+    async def doubtful(text: str) -> None:
+        if text == "a:1":
+            await rest(BOUND_SECONDS * 10)
+
+    stage.on_handle = doubtful
+    running = asyncio.create_task(stage.run())
+    await until(lambda: "publish b:1" in stage.happened)
+    assert not await stage.delivery.drain(BOUND_SECONDS * 10)
+    stage.ends.set()
+    await running
+    assert ("publish a:1" in stage.happened, stage.acked) == (False, [])
+
+
 async def test_finished_resources_are_forgotten() -> None:
     """Otherwise every invoice of a year would stay in memory."""
     stage = Stage(*[f"{number}:x".encode() for number in range(50)])
     await stage.run()
-    assert (stage.delivery._last, stage.delivery._tasks) == ({}, set())
+    assert (stage.delivery._last, stage.delivery._tasks) == ({}, {})
 
 
 async def test_what_must_stop_the_worker_is_no_dead_letter() -> None:

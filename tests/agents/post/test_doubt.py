@@ -25,6 +25,7 @@ from tests.agents.in_process import (
     START,
     TIMEOUT_SECONDS,
     CrashAt,
+    FreeFlow,
     World,
     a_post,
     a_void,
@@ -121,9 +122,12 @@ async def test_a_worker_that_leaves_writes_nothing_that_it_had_not_begun(world: 
         claims=post.claims,
         publish=publish,
         in_flight_max=8,
+        unacknowledged_max=100,
         dead_letters_in_a_row_max=3,
+        company_of=lambda event: event.key,
+        now=world.clock.moment,
     )
-    running = asyncio.create_task(delivery.run(events()))
+    running = asyncio.create_task(delivery.run(events(), FreeFlow()))
     async with asyncio.timeout(BOUND_SECONDS):
         while not told:  # the item's command is done; the invoice waits for its customer
             await asyncio.sleep(0)

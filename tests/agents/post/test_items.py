@@ -22,6 +22,7 @@ from tests.agents.in_process import (
     REALM,
     START,
     CrashAt,
+    FreeFlow,
     World,
     a_line,
     a_post,
@@ -186,9 +187,12 @@ async def side_by_side(world: World, commands: Sequence[Command]) -> list[Outcom
         claims=claims,
         publish=publish,
         in_flight_max=8,
+        unacknowledged_max=100,
         dead_letters_in_a_row_max=3,
+        company_of=lambda event: event.key,
+        now=world.clock.moment,
     )
-    await delivery.run(events())
+    await delivery.run(events(), FreeFlow())
     return [outcomes[offset] for offset in sorted(outcomes)]
 
 

@@ -51,10 +51,13 @@ class Work:
             web_enabled=False,
             Table=ChangelogTable,
         )
-        patch_transport(self.app, WAIT_MILLISECONDS, CONNECTION_SECONDS)
+        patch_transport(self.app, WAIT_MILLISECONDS, CONNECTION_SECONDS, self._drained)
         self.table: FaustTable[str] = table_of(self.app, "values", str, PARTITIONS_PER_TOPIC)
         self.unconfirmed: set[int] = set()
         self.app.agent(self.app.topic(self.topic, key_type=bytes, value_type=bytes))(self._keep)
+
+    async def _drained(self) -> None:
+        self.calls.append("drain")
 
     async def _keep(self, stream: Any) -> None:
         async for value in stream:
@@ -111,6 +114,9 @@ async def test_what_the_patches_override_is_what_faust_runs(embedded_bootstrap: 
         seek = work.calls.index("seek_to_committed")
         assert work.calls[seek - 1] == "stop_flow"
         assert "resume_flow" in work.calls[seek:]
+
+        # Without standing still: the drain is ours.
+        assert work.app.consumer.wait_empty.__func__.__qualname__.startswith("patch_transport")
 
         # Promptly: what the fetcher asks for.
         fetcher = work.app.consumer._thread._consumer._fetcher
