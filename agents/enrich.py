@@ -1,6 +1,5 @@
 """From a webhook to the facts: asks Metronome for everything that the books will need, once, and keeps it verbatim.
 
-
 An invoice keeps its company: the first one that the routing names has it, in the table `owners`, until that company
 hands it over (`agents/post/hand_over.py`). All webhooks of a customer lie in one partition, so that whoever decides
 knows what was decided before.

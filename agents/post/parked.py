@@ -21,7 +21,7 @@ from models.events import Announcement
 from models.ledger import Waiting
 from models.policy import Policy
 from models.record import Address
-from models.subject import MAPPING, OPEN_PERIOD, QUICKBOOKS, QUOTA, RowKey
+from models.subject import FINALIZATION, MAPPING, OPEN_PERIOD, QUICKBOOKS, QUOTA, RowKey
 
 RESUMED_MAX = 500
 """As many resume at a time; when one of them succeeds, the next follow."""
@@ -29,12 +29,13 @@ RESUMED_MAX = 500
 PROBE_PAUSE_MAX = timedelta(hours=6)
 """The longest pause between two probes of a cause that a person has to remove."""
 
+UNASKED = (QUICKBOOKS, QUOTA, FINALIZATION)
 PROBE_PAUSE_MAX_UNASKED = timedelta(minutes=30)
-"""The longest one where nobody does anything for it: QuickBooks answers again, or a quota is renewed."""
+"""The longest one where nobody does anything for it: QuickBooks answers again, or Metronome finalizes an invoice."""
 
 DOUBLINGS_MAX = 30
 
-VAGUE = (MAPPING, OPEN_PERIOD, QUICKBOOKS)
+VAGUE = (MAPPING, OPEN_PERIOD, FINALIZATION, QUICKBOOKS)
 """Causes that may be another thing for each who waits: one customer is corrected, one period opened. Of all others it
 is enough that one finds out."""
 
@@ -133,7 +134,7 @@ class ParkedCommands:
     def _pause(self, rows: list[Waiting]) -> timedelta:
         if not (probes := _probes(rows)):
             return self.rest
-        longest = PROBE_PAUSE_MAX_UNASKED if rows[0].waits_for in (QUICKBOOKS, QUOTA) else PROBE_PAUSE_MAX
+        longest = PROBE_PAUSE_MAX_UNASKED if rows[0].waits_for in UNASKED else PROBE_PAUSE_MAX
         # A little less, or a probe that comes at its time would find it not quite over.
         pause: timedelta = self.probe * 2 ** min(probes, DOUBLINGS_MAX)
         return min(pause, longest) - self.rest

@@ -4,8 +4,8 @@ Each swaps one function of ours, or one of the harness's wiring, while its runs 
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from agents.clients import rate_limit
 from agents.clients.failures import OutcomeUnknown, Refused
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
+from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
@@ -181,9 +182,9 @@ def _it_is_here(command: Any, entry: Any) -> None:
 _started = Delivery.start
 
 
-async def _acknowledged_first(self: Delivery[Any], event: Event) -> None:
+def _acknowledged_first(self: Delivery[Any], event: Event) -> None:
     event.ack()
-    await _started(self, event)
+    _started(self, event)
 
 
 async def _sent_and_forgotten(self: Pipeline, records: Sequence[Any]) -> None:
@@ -192,6 +193,15 @@ async def _sent_and_forgotten(self: Pipeline, records: Sequence[Any]) -> None:
 
 async def _tables_not_awaited(self: Pipeline, records: Sequence[Any]) -> None:
     await self.publish(records)
+
+
+@asynccontextmanager
+async def _kept(self: Slot) -> AsyncIterator[None]:
+    yield
+
+
+async def _nothing_is_drained(self: Pipeline, *_: Any) -> None:
+    return None
 
 
 def _all_but_the_last(records: list[Stored]) -> list[Stored]:
@@ -252,6 +262,8 @@ BUGS: tuple[Bug, ...] = (
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),
     Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),
+    Bug("what rests keeps its slot", ((Slot, "lent", _kept),)),
+    Bug("nothing is drained before a rebalance", ((Pipeline, "revoke", _nothing_is_drained),)),
     Bug("recovery misses the last records", ((LoggedTable, "recorded", staticmethod(_all_but_the_last)),)),
     Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),

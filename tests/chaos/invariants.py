@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from agents.delivery import ERROR_HEADER
+from agents.delivery import ERROR_HEADER, POSTPONED_FROM_HEADER
 from agents.enrich import FORWARDED_FROM_HEADER, read_webhook
 from models.commands import COMMANDS, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
@@ -36,8 +36,6 @@ WINDOW_SECONDS = 61.0
 """A new owner does not know what the former one sent within the minute."""
 UNRECORDED_SECONDS = 5.0
 """A worker that dies so soon after a refresh may not have recorded it."""
-OUTSIDE = ("Wait", "OutcomeUnknown", "TokenRefused")
-"""Failures of Metronome that may outlast the retries of `enrich`, and so end in a dead letter."""
 
 Json = dict[str, Any]
 Row = TypeVar("Row", bound=BaseModel)
@@ -74,6 +72,8 @@ def broken(world: World) -> list[Broken]:
         _customers(world, documents),
         _outcomes(world),
         _events(world),
+        _acknowledged(world),
+        _stopped(world),
         _limits(world),
         _requestids(world),
         _connections(world),
@@ -213,7 +213,7 @@ def _outcomes(world: World) -> Iterator[Broken]:
 
 
 def _events(world: World) -> Iterator[Broken]:
-    """Each webhook became facts or a dead letter, all facts became commands, and no handler broke."""
+    """Each webhook became facts, or was put off to another record; all facts became commands, and no handler broke."""
     facts = [
         (at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(TOPICS["invoices"])
     ]
@@ -223,9 +223,9 @@ def _events(world: World) -> Iterator[Broken]:
     for _, stored in world.log.records(TOPICS["deadletters"]):
         said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
         done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
-        if said["topic"] != TOPICS["webhooks"] or said["exception.class.name"] not in OUTSIDE:
-            found = f"{said['exception.class.name']}: {said['exception.message']}"
-            yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
+        found = f"{said['exception.class.name']}: {said['exception.message']}"
+        yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
+    done |= {stored.headers.get(POSTPONED_FROM_HEADER, b"").decode() for _, stored in webhooks}
     for at, stored in webhooks:
         if str(at) not in done and not isinstance(read_webhook(stored.value), InvoiceHandedOver):
             yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
@@ -233,6 +233,18 @@ def _events(world: World) -> Iterator[Broken]:
     for at, enriched in facts:
         if str(at) not in decided:
             yield Broken("lost", "all facts become commands", enriched.invoice_id, str(at))
+
+
+def _acknowledged(world: World) -> Iterator[Broken]:
+    """What a record changed in the tables is in their changelogs before it is acknowledged."""
+    for at in world.log.too_early:
+        yield Broken("other", "no acknowledged record is ahead of the tables", str(at), "changes were not confirmed")
+
+
+def _stopped(world: World) -> Iterator[Broken]:
+    """An invoice that Metronome does not answer stops no other."""
+    for invoice_id in world.stopped:
+        yield Broken("other", "one that waits stops no other", invoice_id, f"no facts while {world.poison} waited")
 
 
 def _limits(world: World) -> Iterator[Broken]:

@@ -7,6 +7,7 @@ whose confirmation was lost on the way may be there twice. Neither reorders the 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -28,6 +29,10 @@ CHANGELOG = "-changelog"
 
 Place = tuple[str, int]
 
+Changes = list["asyncio.Future[int]"]
+CHANGES: ContextVar[Changes | None] = ContextVar("changes of tables by what is handled", default=None)
+"""As in Faust: what a handler's task changes belongs to the record that it was started for."""
+
 
 def partition_of(key: str, partitions: int) -> int:
     return crc32(key.encode()) % partitions
@@ -47,6 +52,8 @@ class Log:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.partitions: defaultdict[Place, list[Stored]] = defaultdict(list)
         self.committed: dict[Place, int] = {}
+        self.too_early: list[Address] = []
+        """Records that were acknowledged before what they changed in the tables was confirmed."""
         self.noted: Callable[[str, int, int, Stored], None] = lambda topic, partition, offset, stored: None
         self._clock = clock
         self._readers: list[Reader] = []
@@ -168,6 +175,7 @@ class Reader:
         self._log = log
         self._dice = dice
         self._next: dict[int, int] = {}
+        self._held: set[int] = set()
         self._acked: dict[int, int] = {}
         self._generation = 0
         self._commits = False
@@ -177,6 +185,14 @@ class Reader:
 
     def assign(self, partitions: list[int]) -> None:
         self._next = {each: self._log.committed.get((self.topic, each), 0) for each in partitions}
+        self._held.clear()
+        self.wake()
+
+    def hold(self, partition: int) -> None:
+        self._held.add(partition)
+
+    def go_on(self, partition: int) -> None:
+        self._held.discard(partition)
         self.wake()
 
     def revoke(self) -> None:
@@ -204,7 +220,11 @@ class Reader:
         while True:
             if self._dead:
                 await for_ever()
-            ready = [each for each, at in self._next.items() if at < len(self._log.partitions[self.topic, each])]
+            ready = [
+                each
+                for each, at in self._next.items()
+                if each not in self._held and at < len(self._log.partitions[self.topic, each])
+            ]
             if not ready:
                 self._woken = loop.create_future()
                 await self._woken
@@ -217,20 +237,25 @@ class Reader:
 
     def _event(self, partition: int, offset: int) -> Event:
         stored, generation = self._log.partitions[self.topic, partition][offset], self._generation
+        at = Address(topic=self.topic, partition=partition, offset=offset)
+        changes: Changes = []
+        CHANGES.set(changes)
         return Event(
             key=stored.key,
             value=stored.value,
             headers=stored.headers,
-            at=Address(topic=self.topic, partition=partition, offset=offset),
+            at=at,
             timestamp=datetime.fromtimestamp(stored.seconds, UTC),
-            ack=lambda: self._ack(partition, offset, generation),
+            ack=lambda: self._ack(at, generation, changes),
         )
 
-    def _ack(self, partition: int, offset: int, generation: int) -> None:
+    def _ack(self, at: Address, generation: int, changes: Changes) -> None:
         """As Faust's consumer does: the highest acknowledged offset is committed, whatever lies before it."""
         if self._dead or generation != self._generation:
             return
-        self._acked[partition] = max(offset + 1, self._acked.get(partition, 0))
+        if not all(change.done() for change in changes):
+            self._log.too_early.append(at)
+        self._acked[at.partition] = max(at.offset + 1, self._acked.get(at.partition, 0))
         if not self._commits:
             self._commits = True
             asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._commit)

@@ -111,6 +111,8 @@ class Network:
     ) -> None:
         self.weather = FAIR
         self.refusals_remembered = False
+        self.poisoned: str | None = None
+        """The invoice for which Metronome answers 5xx whenever it is asked."""
         self.pending = 0
         """Requests on their way, or being carried out."""
         self.throttled: list[tuple[float, str]] = []
@@ -129,6 +131,8 @@ class Network:
         """Writes of a document that left while the same worker had another write of it under way."""
         self._writing: Counter[tuple[str, tuple[str, bytes]]] = Counter()
         self._requestids: defaultdict[tuple[str, bytes], dict[tuple[str, bytes], str]] = defaultdict(dict)
+        self._used_before: set[tuple[str, bytes]] = set()
+        """Documents of which a write was answered with 600: once it is sure not to come, it is another request."""
         self.writes: Callable[[str], None] = lambda worker: None
         """Told of each write of a document as it leaves."""
         self.injected: Counter[str] = Counter()
@@ -167,7 +171,8 @@ class Network:
             requestid = request.query.get("requestid", "")
             if self._loop.time() >= self._cut_off_until[worker]:
                 self.writes(worker)
-            if self._requestids[document].setdefault(written, requestid) != requestid:
+            former = self._requestids[document].setdefault(written, requestid)
+            if former != requestid and document not in self._used_before:
                 self.renamed.append((self._loop.time(), realm))
         fault = "not sent" if self._loop.time() < self._cut_off_until[worker] else self._fault(to, request)
         self._note(worker, to, request.method, _shown_path(request), fault or "", request.body)
@@ -195,6 +200,8 @@ class Network:
         self._note(worker, "answer", answer.status, _shown_path(request), answer.body)
         if 400 <= answer.status < 500 and answer.status != 429:
             self._requestids.pop(document, None)
+        if answer.body == USED_BEFORE:
+            self._used_before.add(document)
         if to == "quickbooks" and answer.status == 429:
             self._closed_until[worker, realm] = self._loop.time() + THROTTLED_SECONDS
         return Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, answer.body)
@@ -209,6 +216,9 @@ class Network:
                 self.raced.append((now, worker))
 
     def _fault(self, to: str, request: http.Request) -> str | None:
+        if to == "metronome" and self.poisoned is not None and request.path.endswith(f"/invoices/{self.poisoned}"):
+            self.injected["metronome poison"] += 1
+            return "5xx before"
         kinds = self.weather.kinds.get(to, ())
         if not kinds or self._dice.random() >= self.weather.share:
             return None

@@ -13,10 +13,13 @@ from pydantic import BaseModel
 from agents.pipeline import ChangelogFence, Table
 from models.subject import RowKey
 
-from .log import CHANGELOG, Log, Producer, Stored, partition_of
+from .log import CHANGELOG, CHANGES, Log, Producer, Stored, partition_of
 
 Row = TypeVar("Row", bound=BaseModel | str)
 
+
+OF_MANY = ("batches",)
+"""Tables whose changes belong to no single record."""
 
 TOMBSTONE = b""
 """The value of a row that was deleted."""
@@ -82,6 +85,8 @@ class LoggedTable(Table[Row]):
         expected = self._fence.expect(partition)
         sent = self._producer.send(changelog(self.name), partition, key.encode(), value)
         self._unconfirmed[sent] = (partition, expected)
+        if self.name not in OF_MANY and (changes := CHANGES.get()) is not None:
+            changes.append(sent)
         sent.add_done_callback(lambda done: self._acknowledged(partition, expected, done))
 
     def _acknowledged(self, partition: int, expected: int | None, sent: "asyncio.Future[int]") -> None:

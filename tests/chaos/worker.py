@@ -67,6 +67,7 @@ class Installation:
     repeats: float
     slow: float
     in_flight_max: int
+    unacknowledged_max: int
     write_back_items: bool
     trust_requestids: bool
     batch_size: int
@@ -169,6 +170,7 @@ class Worker:
             partition_of=lambda customer_id: partition_of(customer_id, at.webhook_partitions),
             retry=RetryPolicy(at.retry_seconds, 30, at.loop.time),
             in_flight_max=at.in_flight_max,
+            unacknowledged_max=at.unacknowledged_max,
             dead_letters_in_a_row_max=20,
             message_bytes_max=16_777_216,
             batch_size=at.batch_size,
@@ -181,7 +183,7 @@ class Worker:
 
     def _attached(self, agent: Agent) -> Reader:
         reader = Reader(self._at.log, TOPICS[agent.reads], self._at.dice)
-        task = self._at.loop.create_task(agent.delivery.run(reader.events()))
+        task = self._at.loop.create_task(agent.delivery.run(reader.events(), reader))
         task.add_done_callback(self._ended)
         self._running.append(task)
         return reader
@@ -204,9 +206,6 @@ class Worker:
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
     ) -> "asyncio.Future[int]":
-        name, at = (key or b"").decode(), self._at
-        partition = {
-            "deadletters": 0,
-            "webhooks": partition_of(name, at.webhook_partitions),
-        }.get(role, at.company_partition(name))
+        count = {"deadletters": 1, "webhooks": self._at.webhook_partitions}.get(role, self._at.company_partitions)
+        partition = partition_of((key or b"").decode(), count)
         return self._producer.send(TOPICS[role], partition, key, value or b"", headers)

@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from agents.clients.rate_limit import RateLimits
+from models.events import InvoiceEnriched
 from models.policy import Policy
 from simulators.metronome.core import Metronome
 from simulators.quickbooks.books import add_customer, add_item
@@ -26,11 +27,14 @@ from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
 from .people import People
 from .scene import START, Plot, plot_of
-from .worker import CONSUMED, Installation
+from .worker import CONSUMED, TOPICS, Installation
 
 QUIET_SECONDS_MAX = 7200.0
 QUIET_POLL_SECONDS = 5.0
 PEOPLE_COME_SECONDS = 400.0
+POISON_SECONDS = 3600.0
+POISON_EVERY = 4
+"""In every so manieth seed."""
 REPAIRS_MAX = 12
 POLICY = Policy(missing_item="create", income_account_id="1")
 KEY = SecretStr("c2ltdWxhdGVkLWtleS1zaW11bGF0ZWQta2V5LXNpbXU=")
@@ -65,18 +69,38 @@ class World:
     installation: Installation
     trace: list[Noted] = field(default_factory=list)
     never_quiet: bool = False
+    poison: str | None = None
+    """The invoice for which Metronome answers 5xx for an hour and more."""
+    stopped: list[str] = field(default_factory=list)
+    """Invoices that came to no facts within the hour, though Metronome answers for them."""
     steps: int = 0
 
     async def live(self) -> None:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
+        self.network.poisoned = self.poison
         await asyncio.gather(nemesis.run(), self.people.live(self.plan))
+        if self.poison is not None:
+            await self._others_go_on()
         for _ in range(REPAIRS_MAX):
             await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
             if self.never_quiet or not self.people.repair():
                 return
         self.never_quiet = True
+
+    async def _others_go_on(self) -> None:
+        """For an hour of fair weather; then Metronome answers for the poisoned one too."""
+        deadline = self.loop.time() + POISON_SECONDS
+        while (waiting := self._without_facts()) and self.loop.time() < deadline:
+            await asyncio.sleep(QUIET_POLL_SECONDS)
+        self.stopped = sorted(waiting)
+        self.network.poisoned = None
+
+    def _without_facts(self) -> set[str]:
+        announced = {(stored.key or b"").decode() for _, stored in self.log.records(TOPICS["webhooks"])}
+        facts = [stored.value for _, stored in self.log.records(TOPICS["invoices"])]
+        return announced - {InvoiceEnriched.model_validate_json(each).invoice_id for each in facts} - {self.poison}
 
     async def _until_quiet(self) -> None:
         """Until every record is handled and committed, and no request is on its way."""
@@ -147,6 +171,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         repeats=plan.repeats,
         slow=plan.slow,
         in_flight_max=dice.choice((2, 8, 64)),
+        unacknowledged_max=Random(f"unacknowledged {seed}").choice((12, 24, 1000)),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.trust_requestids,
         # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
@@ -156,7 +181,10 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
-    return World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
+    world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
+    if seed % POISON_EVERY == 0:
+        world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
+    return world
 
 
 def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metronome) -> None:
