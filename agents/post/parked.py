@@ -56,7 +56,8 @@ class ParkedCommands:
     """The table of waiting commands, by `realm/subject`.
 
     Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest. Rows
-    from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a cause is probed.
+    from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a cause is
+    probed.
     """
 
     rows: MutableMapping[str, Waiting]

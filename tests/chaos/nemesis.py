@@ -39,6 +39,7 @@ class Plan:
     redrives: int
     meddlings: int
     reroutings: int
+    replays: int
     lost_members: int
     cut_offs: int
     repeats: float
@@ -81,6 +82,7 @@ def plan_of(dice: Random) -> Plan:
         redrives=dice.choice((0, 0, 2)),
         meddlings=dice.choice((0, 0, 1, 3)),
         reroutings=dice.choice((0, 0, 1, 3)),
+        replays=dice.choice((0, 0, 2, 5)),
         lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),

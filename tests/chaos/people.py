@@ -15,7 +15,7 @@ from models.commands import SetCustomerMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
-from models.subject import ROUTING, Cause, Subject
+from models.subject import FINALIZATION, ROUTING, Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
@@ -84,6 +84,8 @@ class People:
             for realm in self._quickbooks.books:
                 if self._connection(realm) is None:
                     group.create_task(self._connect_late(realm, dice.uniform(0, seconds)))
+            for _ in range(plan.replays):
+                group.create_task(self._replay(dice.uniform(0, seconds)))
             for _ in range(plan.reroutings):
                 group.create_task(self._reroute(dice.uniform(0, seconds)))
 
@@ -122,6 +124,15 @@ class People:
     async def _connect_late(self, realm: str, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.connect(realm)
+
+    async def _replay(self, seconds: float) -> None:
+        """Some command of before is published once more, whatever came after it."""
+        await asyncio.sleep(seconds)
+        topic = TOPICS["commands"]
+        if commands := list(self._at.log.records(topic)):
+            at, stored = self._dice.choice(commands)
+            self._at.note("people", "replay", str(at))
+            self._at.log.append(topic, at.partition, stored.key, stored.value)
 
     async def _reroute(self, seconds: float) -> None:
         """A customer belongs to another company from now on; the webhooks of its invoices come once more."""
@@ -224,13 +235,17 @@ class People:
         return any(done)
 
     def redrive(self) -> bool:
-        """As `metronome-qbo redrive`: what waits is published again, in the order of the commands."""
+        """As `metronome-qbo redrive`: what waits is published again, in the order of the commands; Metronome is asked
+        again about what it had not finalized."""
         waiting = [
             each
             for each in self.newest_outcomes().values()
             if each.result in UNFINISHED and each.waits_for != ROUTING  # which is a person's choice, and no repair
         ]
         for each in sorted(waiting, key=lambda outcome: (outcome.command.partition, outcome.command.offset)):
+            if each.waits_for == FINALIZATION:
+                self.announce(each.subject.id)
+                continue
             stored = self._at.log.at(each.command)
             self._at.log.append(each.command.topic, each.command.partition, stored.key, stored.value)
         return bool(waiting)

@@ -13,7 +13,9 @@ import structlog
 from pydantic import SecretStr
 
 from agents.clients.rate_limit import RateLimits
+from agents.enrich import read_webhook
 from models.events import InvoiceEnriched
+from models.metronome import InvoiceFinalized
 from models.policy import Policy
 from simulators.metronome.core import Metronome
 from simulators.quickbooks.books import add_customer, add_item
@@ -98,7 +100,8 @@ class World:
         self.network.poisoned = None
 
     def _without_facts(self) -> set[str]:
-        announced = {(stored.key or b"").decode() for _, stored in self.log.records(TOPICS["webhooks"])}
+        webhooks = [read_webhook(stored.value) for _, stored in self.log.records(TOPICS["webhooks"])]
+        announced = {each.properties.invoice_id for each in webhooks if isinstance(each, InvoiceFinalized)}
         facts = [stored.value for _, stored in self.log.records(TOPICS["invoices"])]
         return announced - {InvoiceEnriched.model_validate_json(each).invoice_id for each in facts} - {self.poison}
 

@@ -32,7 +32,7 @@ def early(world: World, **changes: Any) -> DeclineInvoice:
 
 
 async def probed(world: World) -> None:
-    await world.clock.sleep(400)
+    await world.clock.sleep(3600)
     await world.run(ResumeParked(realm=REALM))
 
 
