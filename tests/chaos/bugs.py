@@ -173,10 +173,6 @@ def _wherever_the_routing_says(self: Any, invoice: Any, routes: Any) -> Any:
 _never_attempted = property(lambda entry: False)
 
 
-def _it_is_here(command: Any, entry: Any) -> None:
-    return None
-
-
 # Delivery
 
 _started = Delivery.start
@@ -257,7 +253,6 @@ BUGS: tuple[Bug, ...] = (
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
     Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),
-    Bug("an invoice that was handed over is posted all the same", ((post, "went_elsewhere", _it_is_here),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),

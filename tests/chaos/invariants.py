@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal, TypeVar
 
@@ -70,6 +71,7 @@ def broken(world: World) -> list[Broken]:
         _orphans(world, documents),
         _ledger(world, documents),
         _customers(world, documents),
+        _asked_in_vain(world),
         _outcomes(world),
         _events(world),
         _acknowledged(world),
@@ -191,6 +193,21 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
             counted = Counter(str(entry[name]).casefold() for entry in books.objects[kind].values())
             for twice in (each for each, count in counted.items() if count > 1):
                 yield Broken("duplicates", "customers and items are created once", realm, f"{kind} {twice}")
+
+
+def _asked_in_vain(world: World) -> Iterator[Broken]:
+    """Nobody is asked who a customer is that we made ourselves before."""
+    ours: dict[tuple[str, str], datetime] = {}
+    for realm, books in world.quickbooks.books.items():
+        for customer in books.objects["Customer"].values():
+            note = re.fullmatch(r"Metronome customer (\S+)", str(customer.get("Notes", "")))
+            if note is not None:
+                ours[realm, note[1]] = datetime.fromisoformat(customer["MetaData"]["CreateTime"])
+    for _, stored in world.log.records(TOPICS["outcomes"]):
+        told = Outcome.model_validate_json(stored.value)
+        made_at = ours.get((told.realm, told.subject.id)) if told.command_type == "EnsureCustomer" else None
+        if told.result == "parked" and told.waits_for == told.subject and made_at and made_at < told.finished_at:
+            yield Broken("other", "nobody is asked about a customer of ours", told.subject.id, str(told.reason))
 
 
 def _outcomes(world: World) -> Iterator[Broken]:
