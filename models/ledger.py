@@ -156,8 +156,9 @@ class ItemMapping(Record):
 
 
 class Waiting(Record):
-    """A command on an invoice that waits. `tried_at` is when it was last tried, or last asked to try again; `probes` is
-    how often its cause was probed since it was last said to have come."""
+    """A command on an invoice that waits. `tried_at` is when it was last tried, or last asked to try again; `is_asked`
+    that it was asked and its result is not there yet; `probes` how often its cause was probed in vain since a person or
+    an event last did anything for it."""
 
     type: Literal["Waiting"] = "Waiting"
     realm: str
@@ -166,6 +167,7 @@ class Waiting(Record):
     command: Address
     tried_at: Moment
     probes: int = 0
+    is_asked: bool = False
 
 
 class Owner(Record):

@@ -56,8 +56,7 @@ class ParkedCommands:
     """The table of waiting commands, by `realm/subject`.
 
     Who tried within the last `rest` does not resume because another succeeded: those who fail again come to rest. Rows
-    from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a cause is
-    probed.
+    from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a probe.
     """
 
     rows: MutableMapping[str, Waiting]
@@ -69,7 +68,9 @@ class ParkedCommands:
     def park(self, realm: str, subject: str, waits_for: str, command: Address, now: datetime) -> None:
         if self._newest(realm, subject, command):
             before = self.rows.get(RowKey.of(realm, subject))
-            probes = before.probes if before is not None and before.waits_for == waits_for else 0
+            probes = 0  # what comes unasked, a redrive or newer facts, is somebody's act
+            if before is not None and before.waits_for == waits_for and (before.is_asked or before.command == command):
+                probes = before.probes
             self.rows[RowKey.of(realm, subject)] = Waiting(
                 realm=realm, subject=subject, waits_for=waits_for, command=command, tried_at=now, probes=probes
             )
@@ -148,7 +149,7 @@ class ParkedCommands:
 
     def _sent(self, chosen: Sequence[Waiting], now: datetime, *, probes: int) -> list[Address]:
         for row in chosen:
-            self.rows[RowKey.of(row.realm, row.subject)] = row.replace(tried_at=now, probes=probes)
+            self.rows[RowKey.of(row.realm, row.subject)] = row.replace(tried_at=now, probes=probes, is_asked=True)
         return [row.command for row in chosen]
 
 
