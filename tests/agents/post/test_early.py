@@ -7,6 +7,7 @@ import pytest
 
 from agents.enrich import read_webhook
 from agents.pipeline import _addressed
+from agents.post.parked import PROBE_PAUSE_MAX_UNASKED
 from agents.watch import ASKED_AGAIN_WITHIN, Horizon, KnownInvoices, to_announce
 from models.commands import DeclineInvoice, ResumeParked
 from models.ledger import LedgerEntry
@@ -32,7 +33,7 @@ def early(world: World, **changes: Any) -> DeclineInvoice:
 
 
 async def probed(world: World) -> None:
-    await world.clock.sleep(3600)
+    await world.clock.sleep(PROBE_PAUSE_MAX_UNASKED.total_seconds())
     await world.run(ResumeParked(realm=REALM))
 
 

@@ -334,6 +334,19 @@ def test_quickbooks_that_answers_nobody_is_asked_every_half_hour_at_least() -> N
     assert max(after - before for before, after in pairwise(tried)) == timedelta(minutes=30)
 
 
+def test_a_redrive_that_comes_to_nothing_begins_the_pauses_anew() -> None:
+    """Somebody did something for it; and repeated redrives do not keep the probes away."""
+    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked.park(REALM, "invoice/1", "finalization", address(1), now)
+    for _ in range(50):
+        now += timedelta(seconds=300)
+        parked.due_for_probe(REALM, now)
+    parked.park(REALM, "invoice/1", "finalization", address(2), now)  # what the last probe published
+    assert parked.due_for_probe(REALM, now + timedelta(seconds=300)) == []
+    parked.park(REALM, "invoice/1", "finalization", address(3), now)
+    assert parked.due_for_probe(REALM, now + timedelta(seconds=300)) == [address(3)]
+
+
 START_OF_WAIT = datetime(2026, 11, 2, tzinfo=UTC)
 
 
