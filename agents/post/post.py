@@ -234,10 +234,10 @@ async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink) -> Report:
 
 
 def _superseded(command: InvoiceCommand, entry: LedgerEntry) -> Report:
-    """The command comes after newer facts were acted on. When their command waits, so does the invoice."""
+    """The command comes after newer facts were acted on. When their command waits or was refused, so is the invoice."""
     reason = f"newer facts of the invoice than {command.facts} were acted on already, those at {entry.facts}"
-    if entry.result in WAITING:
-        reason = f"{reason}, whose command waits: {entry.reason}"
+    if entry.result in (*WAITING, "refused"):
+        reason = f"{reason}: {entry.reason}"
         return Report(
             entry.result,
             entry,
@@ -246,6 +246,7 @@ def _superseded(command: InvoiceCommand, entry: LedgerEntry) -> Report:
             reason=reason,
             remedy="nothing to do for this one; see the newer one",
             waits_for=entry.waits_for,
+            error=entry.error,
         )
     return Report("unchanged", entry, as_recorded=True, rule=OLDER_FACTS, reason=reason)
 

@@ -86,6 +86,16 @@ async def test_what_waits_of_newer_facts_goes_on_waiting_and_is_tried_for_an_old
     assert totals(world) == []
 
 
+async def test_what_was_refused_of_newer_facts_is_told_for_an_older_command_too() -> None:
+    """The newest outcome of an invoice is what people see of it."""
+    world = World()
+    world.faults.add(refusal("6000"))
+    assert (await world.run(of_facts(9, "20.00"))).result == "refused"
+    outcome = await world.run(of_facts(5, "10.00"))
+    assert (outcome.result, outcome.rule, outcome.error and outcome.error.code) == ("refused", "older facts", "6000")
+    assert totals(world) == []
+
+
 async def test_a_void_is_final_and_never_too_old() -> None:
     world = World()
     await world.run(of_facts(9))
