@@ -55,7 +55,8 @@ from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
 from .post.ledger_age import NOTHING_MISSED, LedgerAge
 from .post.parked import ParkedCommands, Recalled
-from .post.sink import LedgerTables, SearchedTable, Sink
+from .post.searched_table import SearchedTable
+from .post.sink import LedgerTables, Sink
 from .post.unsettled import UnsettledAttempts
 from .translate.hand_over import hand_over
 from .translate.translate import translate

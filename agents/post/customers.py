@@ -19,7 +19,8 @@ from models.record import Address
 from models.subject import RowKey, Subject
 
 from .find_or_create import Json, ListEntryQuery, NameTaken, describe, find_or_create, is_active
-from .sink import Parked, SearchedTable, Sink
+from .searched_table import SearchedTable, saying
+from .sink import Parked, Sink
 
 NOTE = "Metronome customer {customer_id}"
 """The line of a customer's Notes by which it is known as ours; QuickBooks's schema has Notes, and no limit for it."""
@@ -256,8 +257,7 @@ def _noted(entry: Json) -> str | None:
 
 def _owner(realm: str, entry: Json, customers: SearchedTable[CustomerMapping]) -> str | None:
     """The Metronome customer that is mapped to a QuickBooks customer already, whatever its currency."""
-    mapped = f'"qbo_id":"{entry["Id"]}"'.encode()
-    rows = (customers.get(key) for key in customers.keys_containing(mapped))
+    rows = (customers.get(key) for key in customers.keys_containing(saying("qbo_id", entry["Id"])))
     return next((row.customer_id.partition("/")[0] for row in rows if row is not None and row.realm == realm), None)
 
 

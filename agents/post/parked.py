@@ -10,7 +10,7 @@ one, up to hours. Whatever is said to have come lets go on at once, however long
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,6 +22,8 @@ from models.ledger import Waiting
 from models.policy import Policy
 from models.record import Address
 from models.subject import FINALIZATION, MAPPING, OPEN_PERIOD, QUICKBOOKS, QUOTA, RowKey
+
+from .searched_table import SearchedTable, saying
 
 RESUMED_MAX = 500
 """As many resume at a time; when one of them succeeds, the next follow."""
@@ -59,7 +61,7 @@ class ParkedCommands:
     from before `log_since` speak of a log of commands that is gone. `probe` is the first pause before a probe.
     """
 
-    rows: MutableMapping[str, Waiting]
+    rows: SearchedTable[Waiting]
     rest: timedelta = timedelta(seconds=60)
     log_since: datetime | None = None
     probe: timedelta = timedelta(seconds=300)
@@ -142,7 +144,8 @@ class ParkedCommands:
         return min(pause, longest) - self.rest
 
     def _for(self, realm: str, waits_for: str) -> list[Waiting]:
-        return sorted((row for row in self._of(realm) if row.waits_for == waits_for), key=_came)
+        found = [self.rows[key] for key in self.rows.keys_containing(saying("waits_for", waits_for))]
+        return sorted((row for row in found if row.realm == realm and row.waits_for == waits_for), key=_came)
 
     def _of(self, realm: str) -> list[Waiting]:
         return [row for row in self.rows.values() if row.realm == realm]

@@ -1,11 +1,10 @@
 """What the sink works with: the tables, QuickBooks, a clock, and how long to retry."""
 
 import hashlib
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
@@ -19,6 +18,7 @@ from .batches import Batches
 from .circuit_breaker import CircuitBreaker
 from .ledger_age import NOTHING_MISSED, LedgerAge
 from .parked import ParkedCommands, Recalled
+from .searched_table import SearchedTable
 from .unsettled import UnsettledAttempts
 
 REQUESTID_CHARACTERS = 32
@@ -42,14 +42,6 @@ class Books(Protocol):
         operation: str | None = None,
         leaving: Leaving | None = None,
     ) -> tuple[dict[str, Any], str | None]: ...
-
-
-class SearchedTable(MutableMapping[str, Row], Generic[Row]):
-    """A table whose rows can be searched without decoding each."""
-
-    @abstractmethod
-    def keys_containing(self, *fragments: bytes) -> Iterator[str]:
-        """The keys of the rows whose JSON holds any of these bytes; the others are not decoded."""
 
 
 @dataclass(frozen=True)

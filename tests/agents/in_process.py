@@ -25,7 +25,8 @@ from agents.post.circuit_breaker import CircuitBreaker
 from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import ParkedCommands, Recalled
 from agents.post.post import post
-from agents.post.sink import LedgerTables, SearchedTable, Sink
+from agents.post.searched_table import SearchedTable
+from agents.post.sink import LedgerTables, Sink
 from agents.post.unsettled import UnsettledAttempts
 from models.commands import COMMANDS, Command, EnsureCustomer, EnsureItem, PostInvoice, VoidInvoice
 from models.document import CustomerReference, Document, ItemReference, Line, doc_number

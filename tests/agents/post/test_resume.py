@@ -21,6 +21,7 @@ from models.record import Address
 from tests.agents.in_process import (
     CUSTOMER_ID,
     REALM,
+    LoggedTable,
     World,
     a_line,
     a_post,
@@ -284,7 +285,7 @@ async def test_what_waits_in_a_log_that_is_gone_waits_no_more() -> None:
 
 def test_two_hundred_customers_that_wait_for_a_person_cost_few_tries_and_then_hardly_any() -> None:
     """Each try is a metered read. A day of probes was 57,600 of them."""
-    parked, day = ParkedCommands({}), timedelta(days=1)
+    parked, day = ParkedCommands(LoggedTable({})), timedelta(days=1)
     now = START_OF_WAIT
     for number in range(200):
         parked.park(REALM, f"customer/{number}", f"customer/{number}", address(number), now)
@@ -300,7 +301,7 @@ def test_two_hundred_customers_that_wait_for_a_person_cost_few_tries_and_then_ha
 
 
 def test_those_that_wait_for_the_very_same_have_one_pause_and_vague_causes_one_for_each() -> None:
-    parked = ParkedCommands({})
+    parked = ParkedCommands(LoggedTable({}))
     for number in range(50):
         parked.park(REALM, f"invoice/{number}", "customer/c-1", address(number), START_OF_WAIT)
         parked.park(REALM, f"invoice/{50 + number}", "open period", address(50 + number), START_OF_WAIT)
@@ -313,7 +314,7 @@ def test_those_that_wait_for_the_very_same_have_one_pause_and_vague_causes_one_f
 
 
 def test_when_what_it_waits_for_has_come_it_resumes_at_once_however_long_its_pause_is() -> None:
-    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked, now = ParkedCommands(LoggedTable({})), START_OF_WAIT
     parked.park(REALM, "invoice/1", "customer/c-1", address(1), now)
     for _ in range(288):
         now += timedelta(seconds=300)
@@ -325,7 +326,7 @@ def test_when_what_it_waits_for_has_come_it_resumes_at_once_however_long_its_pau
 
 def test_quickbooks_that_answers_nobody_is_asked_every_half_hour_at_least() -> None:
     """Nobody does anything for it to come back, so nobody would resume what waits."""
-    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked, now = ParkedCommands(LoggedTable({})), START_OF_WAIT
     parked.park(REALM, "invoice/1", "quickbooks", address(1), now)
     tried = []
     for _ in range(288):
@@ -336,7 +337,7 @@ def test_quickbooks_that_answers_nobody_is_asked_every_half_hour_at_least() -> N
 
 def test_a_redrive_that_comes_to_nothing_begins_the_pauses_anew() -> None:
     """Somebody did something for it; and repeated redrives do not keep the probes away."""
-    parked, now = ParkedCommands({}), START_OF_WAIT
+    parked, now = ParkedCommands(LoggedTable({})), START_OF_WAIT
     parked.park(REALM, "invoice/1", "finalization", address(1), now)
     for _ in range(50):
         now += timedelta(seconds=300)
