@@ -35,11 +35,13 @@ class EnsureItem(_Command):
 
 
 class _InvoiceCommand(_Command):
-    """`facts_fetched_at`: when Metronome gave the facts; records from before it was recorded lack it. `owner_epoch`:
-    how often the invoice had been handed over when the command was decided.
+    """`facts_fetched_at`: when Metronome gave the facts; `customer_id`: whose invoice it is in Metronome; records from
+    before they were recorded lack them. `owner_epoch`: how often the invoice had been handed over when the command was
+    decided.
     """
 
     invoice_id: str
+    customer_id: str | None = None
     facts_fetched_at: Moment | None = None
     owner_epoch: int = 0
 
@@ -75,11 +77,10 @@ class VoidInvoice(_InvoiceCommand):
 class DeclineInvoice(_InvoiceCommand):
     """Post nothing for this invoice, and say why: skipped by a policy, or refused by a rule.
 
-    `parked`: Metronome has not decided yet, and is asked again about the invoice of `customer_id`.
+    `parked`: Metronome has not decided yet, and is asked again.
     """
 
     type: Literal["DeclineInvoice"] = "DeclineInvoice"
-    customer_id: str | None = None
     decision: Literal["skipped", "refused", "parked"]
     rule: str
     reason: str

@@ -35,11 +35,12 @@ from agents.clients.failures import (
     Wait,
 )
 from agents.clients.quickbooks import encode
-from models.document import DOC_NUMBER_HEX_MAX, DOC_NUMBER_HEX_MIN, Kind, doc_number
+from models.document import Kind, doc_number
 from models.ledger import LedgerEntry
 from models.quickbooks import QUERY_LAG_SECONDS, SEEN_SECONDS_MAX
-from models.subject import Cause, RowKey, Subject
+from models.subject import Cause, Subject
 
+from .numbers import free_number
 from .resolve import Resolved
 from .sink import Parked, requestid
 
@@ -160,7 +161,7 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
     if entry.look_up_first and not (entry.in_books or state.is_absent):
         sought = goal.write(entry, state.numbers_taken) or HaveNone().write(entry, state.numbers_taken)
         if isinstance(sought, Send):
-            return LookUp(NEVER, sought)
+            return _look_for(sought, state, now)
     if (reached := goal.reached(entry)) is not None:
         return Done(reached)
     if state.refusal is not None:
@@ -168,10 +169,15 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
     write = goal.write(entry, state.numbers_taken)
     assert write is not None
     if isinstance(write, Send) and write.operation == "create" and entry.attempts > 0 and not state.is_absent:
-        if state.looked_up_at is not None and now < state.run_ends_at:
-            return WaitUntil(state.run_ends_at)
-        return LookUp(state.run_ends_at, write)
+        return _look_for(write, state, now)
     return write
+
+
+def _look_for(write: Send, state: WriteState, now: float) -> LookUp | WaitUntil:
+    """Look for what this would create: an attempt of before may have made it."""
+    if state.looked_up_at is not None and now < state.run_ends_at:
+        return WaitUntil(state.run_ends_at)
+    return LookUp(state.run_ends_at, write)
 
 
 def after_failure(state: WriteState, write: Send, failure: Failure, sent_at: float) -> WriteState:
@@ -323,15 +329,3 @@ class HaveNone:
             content_hash=entry.content_hash or "",
             requestid=requestid(entry.realm, Subject.invoice(entry.invoice_id), "void", content, entry.refusals),
         )
-
-
-def free_number(entry: LedgerEntry, taken: Mapping[str, DuplicateNumber], holders: Mapping[str, str]) -> str:
-    """The shortest number of this invoice that neither another invoice of ours has nor QuickBooks calls `taken`.
-
-    The longest one when there is none such.
-    """
-    lengths = range(DOC_NUMBER_HEX_MIN, DOC_NUMBER_HEX_MAX + 1)
-    numbers = [doc_number(entry.invoice_id, digits) for digits in lengths]
-    holder = {number: holders.get(RowKey.of(entry.realm, number)) for number in numbers}
-    free = [number for number in numbers if number not in taken and holder[number] in (None, entry.invoice_id)]
-    return free[0] if free else numbers[-1]

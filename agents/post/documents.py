@@ -44,6 +44,7 @@ from .decision import (
     refused,
 )
 from .lookup import as_found, look_up, require_ours, same_total
+from .numbers import was_overwritten
 from .resolve import Resolved
 from .sink import Parked, Sink
 
@@ -144,8 +145,10 @@ async def _carry_out(
 
 def _unseen_seconds(entry: LedgerEntry, sink: Sink) -> float:
     """How long what was sent by a command or a worker of before may not be seen yet, for all that is known."""
-    if entry.attempt is not None:
+    if entry.attempt is not None or was_overwritten(entry, sink.tables.doc_numbers):
         return SEEN_SECONDS_MAX  # it may have left just now
+    if entry.look_up_first:
+        return 0.0  # by another ledger, which is not written to any more
     return min(QUERY_LAG_SECONDS, max(0.0, QUERY_LAG_SECONDS - (sink.now() - entry.changed_at).total_seconds()))
 
 
@@ -193,6 +196,8 @@ async def _send(
         require_ours(found, entry, attempt)
     except Failure as failure:
         state = after_failure(state, write, failure, sent_at)
+        if not state.entry.ever_attempted:  # after all, nothing left for QuickBooks
+            sink.tables.doc_numbers.pop(RowKey.of(entry.realm, attempt.doc_number), None)
         if state.entry.attempt is None and state.refusal is None:
             sink.tables.invoices[entry.key] = state.entry
         if is_tried_again(failure):

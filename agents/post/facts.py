@@ -8,7 +8,7 @@ the facts were fetched that counts.
 from datetime import timedelta
 from typing import Any
 
-from models.commands import InvoiceCommand, VoidInvoice
+from models.commands import HandOver, InvoiceCommand, VoidInvoice
 from models.ledger import LedgerEntry
 
 CLOCKS_DIFFER_MAX = timedelta(hours=1)
@@ -21,14 +21,19 @@ def is_older(command: InvoiceCommand, entry: LedgerEntry) -> bool:
     return not isinstance(command, VoidInvoice) and _has_older_facts(command, entry)
 
 
-def newest_facts(command: InvoiceCommand, entry: LedgerEntry) -> dict[str, Any]:
+def is_newer(command: InvoiceCommand, entry: LedgerEntry) -> bool:
+    """Whether the command's facts are newer than all that were acted on, for all that is known."""
+    return command.facts is not None and command.facts != entry.facts and not _has_older_facts(command, entry)
+
+
+def newest_facts(command: InvoiceCommand | HandOver, entry: LedgerEntry) -> dict[str, Any]:
     """The fields of the entry that say which facts were acted on, once the command is."""
     if command.facts is None or _has_older_facts(command, entry):
         return {}
     return {"facts": command.facts, "facts_fetched_at": command.facts_fetched_at}
 
 
-def _has_older_facts(command: InvoiceCommand, entry: LedgerEntry) -> bool:
+def _has_older_facts(command: InvoiceCommand | HandOver, entry: LedgerEntry) -> bool:
     ours, theirs = command.facts, entry.facts
     if ours is None or theirs is None or ours == theirs:
         return False

@@ -5,35 +5,37 @@ told as parked. Else the ledger says first, confirmed by the broker, that it wen
 more; then the commands for the other company are published, and `enrich` learns whose it is.
 """
 
-from agents.delivery import Published
 from models.commands import HandOver, InvoiceCommand, PostInvoice
-from models.events import InvoiceHandedOver
+from models.events import Announcement, InvoiceHandedOver
 from models.ledger import LedgerEntry
+from models.metronome import FINALIZED
+from models.record import Address
 from models.subject import ROUTING, RowKey
 
-from . import documents
+from . import documents, numbers
+from .facts import is_newer, newest_facts
 from .reporting import Report, in_state
 from .sink import Sink
 
 RULE = "routing"
 
 
-async def hand_over(command: HandOver, sink: Sink) -> tuple[Report, list[Published]]:
-    """The report, and the commands of one of the two companies. Repeating it changes nothing."""
+async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
+    """What becomes of the invoice, and the commands of one of the two companies. Repeating it changes nothing."""
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
     if entry is not None and entry.handed_to is not None and command.owner_epoch < entry.owner_epoch:
         if entry.handed_to != command.to:
-            reason = f"the invoice was handed over to company {entry.handed_to} before"
-            remedy = "send its webhook again"
-            return Report("unchanged", entry, as_recorded=True, reason=reason, remedy=remedy), []
-    elif entry is not None and entry.ever_attempted:
-        reason = f"it was attempted in company {command.realm} before the routing said {command.to}: it stays"
-        return Report("unchanged", entry, as_recorded=True, reason=reason), list(command.stays)
+            reason = f"the invoice was handed over to company {entry.handed_to} before; Metronome is asked again"
+            return Report("unchanged", entry, as_recorded=True, reason=reason, follows=(_asked_again(command),))
     else:
-        entry = (entry or documents.first_entry(command, sink)).replace(
-            owner_epoch=command.owner_epoch + 1, handed_to=command.to
-        )
+        entry = entry or documents.first_entry(command, sink)
+        entry = numbers.marked(sink.ledger_age.marked(entry, command, at), sink.tables.doc_numbers)
+        if entry.ever_attempted or entry.look_up_first:
+            sink.tables.invoices[key] = entry
+            reason = f"it was attempted in company {command.realm} before the routing said {command.to}: it stays"
+            return Report("unchanged", entry, as_recorded=True, reason=reason, follows=command.stays)
+        entry = entry.replace(owner_epoch=command.owner_epoch + 1, handed_to=command.to, **newest_facts(command, entry))
         entry = entry if entry.state == "voided" else in_state(entry, "skipped")
         await sink.tables.record_attempt(key, entry)
     handed = InvoiceHandedOver(
@@ -43,15 +45,32 @@ async def hand_over(command: HandOver, sink: Sink) -> tuple[Report, list[Publish
         owner_epoch=entry.owner_epoch,
     )
     reason = f"the routing says company {command.to}, and it was never attempted here"
-    return Report("skipped", entry, rule=RULE, reason=reason), [*command.goes, handed]
+    return Report("skipped", entry, rule=RULE, reason=reason, follows=(*command.goes, handed))
 
 
 def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report | None:
-    """The report of a command from before the invoice was given away."""
+    """The report of a command that was decided before `enrich` knew that the invoice was given away.
+
+    One from newer facts, a void say, is for the company that has it now: Metronome is asked again, and what it says
+    goes there, since `enrich` reads before that whose the invoice is.
+    """
     if entry is None or entry.handed_to is None or command.owner_epoch > entry.owner_epoch:
         return None
     reason = f"the invoice was handed over to company {entry.handed_to}"
-    return Report("unchanged", entry, as_recorded=True, reason=reason)
+    if not is_newer(command, entry) or command.customer_id is None:
+        return Report("unchanged", entry, as_recorded=True, reason=reason)
+    reason += "; Metronome is asked again, for that company"
+    return Report("unchanged", entry, as_recorded=True, reason=reason, follows=(_asked_again(command),))
+
+
+def _asked_again(command: InvoiceCommand | HandOver) -> Announcement:
+    assert command.customer_id is not None
+    return Announcement(
+        invoice_id=command.invoice_id,
+        customer_id=command.customer_id,
+        status=FINALIZED,
+        received_at=command.received_at,
+    )
 
 
 def told(command: InvoiceCommand, report: Report) -> Report:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from models.commands import InvoiceCommand, PostInvoice
+from models.commands import HandOver, InvoiceCommand, PostInvoice
 from models.ledger import LedgerEntry
 from models.record import Address
 
@@ -23,7 +23,7 @@ class LedgerAge:
     log_since: datetime | None = None
     look_up_dated_to: date | None = None
 
-    def misses(self, command: InvoiceCommand, at: Address) -> bool:
+    def misses(self, command: InvoiceCommand | HandOver, at: Address) -> bool:
         """Whether a document of this invoice may stand in the books though the ledger has none."""
         if at.offset < self.first_commands.get(at.partition, 0):
             return True
@@ -35,7 +35,7 @@ class LedgerAge:
         """Whether the addresses in a row that was changed then are addresses of the log as it is now."""
         return self.log_since is None or changed_at >= self.log_since
 
-    def marked(self, entry: LedgerEntry, command: InvoiceCommand, at: Address) -> LedgerEntry:
+    def marked(self, entry: LedgerEntry, command: InvoiceCommand | HandOver, at: Address) -> LedgerEntry:
         """The row of a command that begins; what was never attempted here may have to be looked up first."""
         if entry.in_books or entry.attempts or entry.look_up_first or not self.misses(command, at):
             return entry

@@ -36,7 +36,7 @@ from models.quickbooks import CUSTOMER_NAME_CHARACTERS_MAX, tidy_name
 from models.record import Address
 from models.subject import FINALIZATION, RowKey, Subject
 
-from . import customers, documents, items, resume, reversal
+from . import customers, documents, items, numbers, resume, reversal
 from .documents import Written
 from .facts import is_older, newest_facts
 from .hand_over import hand_over, told, went_elsewhere
@@ -63,7 +63,6 @@ from .sink import Parked, Sink
 log = structlog.get_logger()
 
 STAYS_VOIDED = "the invoice was voided; it is not posted again"
-ExecutedHere = EnsureCustomer | EnsureItem | InvoiceCommand | SetCustomerMapping | SetItemMapping | ResumeParked
 VOIDED_BEFORE = "Metronome voided the invoice before"
 
 
@@ -92,20 +91,18 @@ def claims(command: Command) -> Claims:
 async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Published]:
     """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
     started_at, command = sink.now(), delivered.record
-    follows: Sequence[Published] = ()
-    if isinstance(command, HandOver):
-        report, follows = await hand_over(command, sink)
-    else:
-        report = await _executed(command, delivered.at, sink)
+    report = await _executed(command, delivered.at, sink)
     outcome = conclude(report, delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
-    return [outcome, *follows, *await resume.after(outcome, command, sink)]
+    return [outcome, *report.follows, *await resume.after(outcome, command, sink)]
 
 
-async def _executed(command: ExecutedHere, at: Address, sink: Sink) -> Report:
+async def _executed(command: Command, at: Address, sink: Sink) -> Report:
     match command:
         case PostInvoice() | VoidInvoice() | DeclineInvoice():
             return await _invoice(command, at, sink)
+        case HandOver():
+            return await hand_over(command, at, sink)
         case EnsureCustomer() | EnsureItem():
             return await _ensure(command, at, sink)
         case SetCustomerMapping() | SetItemMapping():
@@ -136,7 +133,7 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     # An attempt is recorded with its command, so that an older one that comes again leaves it alone.
     entry = entry or documents.first_entry(command, sink)
     entry = entry.replace(command=at, result=None, **newest_facts(command, entry))
-    entry = sink.ledger_age.marked(entry, command, at)
+    entry = numbers.marked(sink.ledger_age.marked(entry, command, at), sink.tables.doc_numbers)
     began = sink.circuit_breaker.monotonic()
     try:
         report = await (

@@ -14,8 +14,8 @@ from agents.clients.failures import (
     TokenRefused,
     Wait,
 )
-from agents.delivery import Delivered
-from models.commands import Command, InvoiceCommand, VoidInvoice, subject_of
+from agents.delivery import Delivered, Published
+from models.commands import Command, HandOver, InvoiceCommand, VoidInvoice, subject_of
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry, State, move
 from models.outcomes import ErrorFacts, Outcome, Result
 from models.record import Moment
@@ -44,6 +44,7 @@ class Report:
 
     `entry` is the invoice's ledger row, in the state in which the command leaves it, and None for customers, items and
     acts of an operator. It is stored with the outcome's reason; with `as_recorded` the table's row stays as it is.
+    `follows` is published after the outcome.
     """
 
     result: Result
@@ -57,6 +58,7 @@ class Report:
     written: Written | None = None
     mapping: CustomerMapping | ItemMapping | None = None
     away: bool = False
+    follows: tuple[Published, ...] = ()
 
 
 _OF_ENTRY = ("kind", "qbo_id", "sync_token", "doc_number", "total", "currency")
@@ -68,7 +70,7 @@ def conclude(report: Report, delivered: Delivered[Command], started_at: Moment, 
     """Store the ledger row as this command leaves it, and make the outcome."""
     command, entry = delivered.record, report.entry
     if entry is not None and not report.as_recorded:
-        acted_on = newest_facts(command, entry) if isinstance(command, InvoiceCommand) else {}
+        acted_on = newest_facts(command, entry) if isinstance(command, InvoiceCommand | HandOver) else {}
         entry = entry.replace(
             command=delivered.at,
             result=report.result,

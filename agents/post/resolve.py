@@ -13,6 +13,7 @@ from models.subject import RowKey, Subject
 
 from .customers import customer_ref
 from .items import item_ref
+from .numbers import was_overwritten
 from .sink import Parked, Sink
 
 
@@ -71,7 +72,9 @@ def remember_billed(command: PostInvoice, sink: Sink) -> None:
 def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
     for other in stands_for(document):
         entry = sink.tables.invoices.get(RowKey.of(realm, other))
-        if entry is None or not (entry.in_books or entry.attempt is not None):
+        if entry is None or not (
+            entry.in_books or entry.attempt is not None or was_overwritten(entry, sink.tables.doc_numbers)
+        ):
             continue
         kind = "it replaces" if other == document.replaces else "it consolidates"
         raise Parked(

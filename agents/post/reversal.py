@@ -11,7 +11,7 @@ from models.commands import PostInvoice
 from models.ledger import LedgerEntry, move
 from models.subject import Cause, RowKey
 
-from . import documents, lookup
+from . import documents, lookup, numbers
 from .resolve import Resolved
 from .sink import Parked, Sink
 
@@ -22,9 +22,10 @@ def original_of(command: PostInvoice, sink: Sink) -> LedgerEntry:
     """The ledger entry of the invoice that the command's document takes back."""
     assert command.document.reverses is not None
     invoice_id = command.document.reverses
-    return sink.tables.invoices.get(RowKey.of(command.realm, invoice_id)) or LedgerEntry(
+    entry = sink.tables.invoices.get(RowKey.of(command.realm, invoice_id)) or LedgerEntry(
         realm=command.realm, invoice_id=invoice_id, state="commanded", facts=command.facts, changed_at=sink.now()
     )
+    return numbers.marked(entry, sink.tables.doc_numbers)
 
 
 async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tuple[LedgerEntry, dict[str, Any] | None]:

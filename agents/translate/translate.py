@@ -237,6 +237,7 @@ def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:
         facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=document.invoice_id,
+        customer_id=facts.customer_id,
         owner_epoch=facts.owner_epoch,
         document=document,
     )
@@ -269,6 +270,7 @@ def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_
         facts_fetched_at=facts.fetched_at,
         received_at=facts.received_at,
         invoice_id=invoice_id,
+        customer_id=facts.customer_id,
         owner_epoch=facts.owner_epoch,
         reason=reason,
         by_hand=by_hand,

@@ -64,7 +64,7 @@ async def redrive_commands(settings: Settings, chosen: list[Unfinished]) -> int:
             command = record.decoded(COMMANDS.validate_json)
             again = asked_again(command, datetime.now(UTC)) if isinstance(command, DeclineInvoice) else None
             if isinstance(again, Announcement):
-                await publisher.send(names.webhooks, again.invoice_id.encode(), again.encode(), headers_of(again))
+                await publisher.send(names.webhooks, again.customer_id.encode(), again.encode(), headers_of(again))
             else:
                 await publisher.send(names.commands, record.key, again.encode() if again else record.value)
     return len(chosen)

@@ -179,7 +179,7 @@ def _step(role: Role, record: RawRecord, what: str, summary: str, **parts: objec
 
 _HOW_FOUND = {
     SOURCE.encode(): "Found by watch in Metronome, where no webhook had told of it",
-    ASKED_AGAIN.encode(): "Asked about again, since Metronome had not finalized it",
+    ASKED_AGAIN.encode(): "Asked about again, since Metronome had not finalized it, or since another company had it",
 }
 """Sources other than Metronome's webhooks."""
 

@@ -84,7 +84,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise NotImplementedError("a simulation has no sockets")
 
     def _write_to_self(self) -> None:
-        raise NotImplementedError("a simulation has no threads")
+        """Nothing to wake: only the garbage collector calls from "another thread", for an async generator that was left
+        half read."""
 
 
 async def for_ever() -> None:

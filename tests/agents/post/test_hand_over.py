@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from agents.post.ledger_age import LedgerAge
 from models.commands import Command, HandOver, PostInvoice
 from models.events import InvoiceHandedOver
 from models.outcomes import Outcome
 from models.subject import ROUTING
 from simulators.faults import Fault
 from simulators.quickbooks.books import add_customer
-from tests.agents.in_process import INVOICE_ID, REALM, World, a_post, a_void, an_ensure_customer, refusal
+from tests.agents.in_process import FACTS, INVOICE_ID, REALM, World, a_post, a_void, an_ensure_customer, refusal
 
 OTHER = "9341450000000002"
 THIRD = "9341450000000003"
@@ -112,8 +113,41 @@ async def test_a_hand_over_that_comes_again_after_a_crash_is_told_again(world: W
 async def test_handed_over_to_one_it_does_not_go_to_a_third_from_here(world: World) -> None:
     await run_all(world, a_hand_over())
     [outcome] = await run_all(world, a_hand_over(THIRD))
-    assert (outcome.result, outcome.remedy) == ("unchanged", "send its webhook again")
-    assert {each.realm for each in world.resumed} == {OTHER}
+    assert (outcome.result, {each.realm for each in world.resumed}) == ("unchanged", {OTHER})
+    assert [each.invoice_id for each in world.announced] == [INVOICE_ID]
+
+
+@pytest.mark.parametrize("newer", [True, False])
+async def test_newer_facts_that_came_too_late_for_the_hand_over_are_asked_for_again(world: World, newer: bool) -> None:
+    """A void that was decided before `enrich` knew of the hand-over: the other company must hear of it."""
+    facts = FACTS.replace(offset=FACTS.offset - 1 if newer else FACTS.offset)
+    await run_all(world, a_hand_over().replace(facts=facts))
+    [outcome] = await run_all(world, a_void().replace(customer_id="c-1"))
+    assert outcome.result == "unchanged"
+    asked = [(each.invoice_id, each.customer_id) for each in world.announced]
+    assert asked == ([(INVOICE_ID, "c-1")] if newer else [])
+
+
+async def test_an_attempt_under_an_overwritten_row_keeps_it_here(world: World) -> None:
+    """A worker that had been given up knew nothing of the attempt; the number that was claimed for it tells."""
+    world.tokens.connected = False
+    await run_all(world, a_post())
+    parked = world.entry(INVOICE_ID)
+    world.tokens.connected = True
+    await run_all(world, a_post())
+    world.worker.tables.invoices[parked.key] = parked
+    handed, told = await run_all(world, a_hand_over())
+    assert (handed.result, told.result, told.adopted) == ("unchanged", "posted", True)
+    assert (len(world.live()), world.handed_over) == (1, [])
+
+
+async def test_what_a_lost_ledger_may_have_attempted_stays(world: World) -> None:
+    await run_all(world, a_post())
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(first_commands={0: 2})
+    handed, told = await run_all(world, a_hand_over())
+    assert (handed.result, told.result, told.adopted) == ("unchanged", "posted", True)
+    assert (len(world.live()), world.handed_over) == (1, [])
 
 
 async def test_what_comes_back_is_posted_here(world: World) -> None:

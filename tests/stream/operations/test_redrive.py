@@ -81,7 +81,7 @@ async def test_metronome_is_asked_again_where_it_had_not_decided(settings: Setti
     assert await redrive_commands(settings, found) == 1
     assert await read_all(settings, commands) == before
     [_, asked] = await read_all(settings, webhooks)
-    assert (asked.key, dict(asked.headers)["source"]) == (draft["id"].encode(), b"worker")
+    assert (asked.key, dict(asked.headers)["source"]) == (draft["customer_id"].encode(), b"worker")
     assert read_webhook(asked.value or b"") == read_webhook(
         Announcement(invoice_id=draft["id"], customer_id=draft["customer_id"], status="FINALIZED").encode()
     )
