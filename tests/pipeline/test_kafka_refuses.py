@@ -22,7 +22,11 @@ from .rig import Rig, ended, running_rig
 
 pytestmark = pytest.mark.kafka
 
-COMMON = {"POLICY__DEFAULT_ITEM_ID": "1", "WORKER__HOSTS_RECEIVER": "true"}
+COMMON = {
+    "POLICY__DEFAULT_ITEM_ID": "1",
+    "WORKER__HOSTS_RECEIVER": "true",
+    "QUICKBOOKS__TRUST_REQUESTIDS": "true",  # what the worker that ended left unsettled is repeated at once
+}
 
 
 async def takes(rig: Rig, topic: str, bytes_max: int) -> None:

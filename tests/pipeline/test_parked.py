@@ -20,7 +20,11 @@ from .rig import AWAY_FOR_LONG, RETRY_SECONDS, SOON_GIVEN_UP, Rig, fault_body, k
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = SOON_GIVEN_UP | {"QUICKBOOKS__RETRY_SECONDS": str(RETRY_SECONDS), "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1"}
+SETTINGS = SOON_GIVEN_UP | {
+    "QUICKBOOKS__RETRY_SECONDS": str(RETRY_SECONDS),
+    "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1",
+    "QUICKBOOKS__TRUST_REQUESTIDS": "true",  # what was uncertain is repeated at once
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
