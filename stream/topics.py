@@ -101,5 +101,6 @@ async def prepare_topics(settings: Settings, only: Collection[str] | None = None
 async def installation(settings: Settings, accepted: Accepted = NOTHING_ACCEPTED) -> Installation:
     """The installation's marker, when all topics exist. Raises InstallationMismatch, BrokerUnreachable."""
     ours = topic_names(settings)
-    names = Names(marker(settings), changelog(settings, "invoices"), ours.commands, ours.invoices)
+    ledger, owners = changelog(settings, "invoices"), changelog(settings, "owners")
+    names = Names(marker(settings), ledger, owners, ours.commands, ours.invoices)
     return await settle_installation(settings, names, [spec.name for spec in topic_specs(settings)], accepted)

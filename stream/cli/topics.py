@@ -25,7 +25,8 @@ def topics(
         bool, typer.Option(help="The ledger is lost for good: look everything up before it is created.")
     ] = False,
     accept_new_log: Annotated[
-        bool, typer.Option(help="The topics of commands or invoices are lost for good: go on with new ones.")
+        bool,
+        typer.Option(help="The topic of commands, of invoices or of owners is lost for good: go on with a new one."),
     ] = False,
     json: Json = False,
     config: Config = None,

@@ -52,10 +52,12 @@ class Installation(Record):
 
 @dataclass(frozen=True)
 class Names:
-    """Topics by what they mean here: the marker's own, the ledger's changelog, and those whose addresses it holds."""
+    """Topics by what they mean here: the marker's own, the changelogs of the ledger and of whose each invoice is, and
+    those whose addresses the ledger holds."""
 
     marker: str
     ledger: str
+    owners: str
     commands: str
     invoices: str
 
@@ -147,13 +149,24 @@ async def _wanted(
             raise InstallationMismatch(_EMPTY_LEDGER.format(ledger=names.ledger, commands=names.commands))
         begun: Installation = ours.replace(first_commands=ends)
         return begun
+    return _with_new_log(known, ours, names, ledger_is_empty, accepted)
+
+
+def _with_new_log(
+    known: Installation, ours: Installation, names: Names, ledger_is_empty: bool, accepted: Accepted
+) -> Installation:
     renewed = [name for name in (names.commands, names.invoices) if _differs(known, ours, name)]
-    if not renewed:
+    without_owners = _differs(known, ours, names.owners)
+    if not renewed and not without_owners:
         return known
     if not ledger_is_empty and not accepted.new_log:
-        raise InstallationMismatch(_NEW_LOG.format(topics=" and ".join(renewed), ledger=names.ledger))
-    renewed_log: Installation = ours.replace(log_since=None if ledger_is_empty else ours.at)
-    return renewed_log
+        text = _NEW_LOG if renewed else _NEW_OWNERS
+        raise InstallationMismatch(text.format(topics=" and ".join(renewed), ledger=names.ledger, owners=names.owners))
+    since = ours.at if renewed else known.log_since
+    new: Installation = ours.replace(
+        log_since=None if ledger_is_empty else since, first_commands=known.first_commands if not renewed else {}
+    )
+    return new
 
 
 def _require_the_same(known: Installation, ours: Installation, app_id: str) -> None:
@@ -180,6 +193,12 @@ _NEW_LOG = (
     "{topics} was deleted and made anew, and the ledger (topic {ledger}) speaks of the former one. Remedy: restore the "
     "former topic. If it is gone for good: metronome-qbo topics --accept-new-log; then what waits (parked) has to be "
     "sent again by its webhook"
+)
+_NEW_OWNERS = (
+    "{owners} was deleted and made anew, beside a ledger (topic {ledger}) that is not empty: which company has which "
+    "invoice is not known any more. Remedy: restore it. If it is gone for good: see that the routing is the one under "
+    "which the invoices were posted, since an invoice that it now has in another company would be billed there too; "
+    "then metronome-qbo topics --accept-new-log"
 )
 
 

@@ -88,6 +88,21 @@ async def reset_offsets(rig: Rig) -> None:
     await until_async(forgotten, "the group forgotten")
 
 
+async def test_lost_owners_are_refused_until_they_are_accepted(real: Broker, tmp_path: Path) -> None:
+    async with running_rig(real, tmp_path, COMMON | SOON_GIVEN_UP) as rig:
+        worker = await rig.start_worker()
+        await rig.posts_a_valid_invoice()
+        await killed(worker)
+        before = await installation(rig.settings)
+        await deleted(rig, changelog(rig.settings, "owners"))
+        assert "see that the routing is the one" in await refused(rig)
+        await rig.children.run("topics", "--accept-new-log", within_seconds=BOUND_SECONDS)
+        await rig.start_worker()
+        await rig.posts_a_valid_invoice()
+        accepted = await installation(rig.settings)
+        assert (accepted.first_commands, accepted.log_since) == (before.first_commands, before.log_since)
+
+
 async def test_another_prefix_under_the_same_app_id_is_refused(real: Broker, tmp_path: Path) -> None:
     async with running_rig(real, tmp_path, COMMON) as rig:
         said = await refused(rig, KAFKA__TOPIC_PREFIX="another.")
