@@ -97,8 +97,8 @@ async def _compare_in(scenario: Scenario) -> Compared:
 
 async def _measure(desk: Desk, scenario: Scenario, tool: Tool, directory: Path) -> Measured:
     await desk.set_back(scenario)
-    async with tool.enter(desk.addresses, directory) as run:
-        company = desk.company(scenario.company)
+    company = desk.company(scenario.company)
+    async with tool.enter(company, directory) as run:
         before = await desk.calls()
         await desk.spoil(scenario)
         reports = await run(desk.bills, company)

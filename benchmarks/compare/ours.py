@@ -43,16 +43,22 @@ async def running_worker(addresses: Json, directory: Path) -> AsyncIterator[Run]
     with embedded_broker() as bootstrap:
         children = Children(directory, environment(Kafka(), bootstrap, addresses) | SETTINGS)
         try:
+            items: dict[str, str] = {}
             for company in addresses["companies"]:
+                realm = company["realm_id"]
                 await children.run(
-                    *("connect", "--realm", company["realm_id"], "--refresh-token", "-"),
+                    *("connect", "--realm", realm, "--refresh-token", "-"),
                     within_seconds=READY_SECONDS,
                     stdin=company["refresh_token"] + "\n",
                 )
+                setup = await children.run("setup", "--realm", realm, "--json", within_seconds=READY_SECONDS)
+                items[realm] = json.loads(setup)["item_id"]
             prefix = children.environment["METRONOME_QBO_KAFKA__TOPIC_PREFIX"]
             names = topic_names(Settings(kafka=Kafka(topic_prefix=prefix)))
             async with aclosing(EventLog(bootstrap, READY_SECONDS).follow([names.outcomes])) as followed:
-                yield _Ours(children, bootstrap, names, followed)
+                ours = _Ours(children, items, bootstrap, names, followed)
+                await ours.route_to(addresses["realm_id"])
+                yield ours
         finally:
             await children.stop()
 
@@ -62,6 +68,7 @@ class _Ours:
     """One worker at a time, whose routing is the company for which there was something last."""
 
     children: Children
+    items: dict[str, str]
     bootstrap: str
     names: TopicNames
     followed: AsyncIterator[Followed]
@@ -70,24 +77,23 @@ class _Ours:
 
     async def __call__(self, bills: Sequence[Bill], company: Json, *, announced: bool = True) -> Reports:
         if company["realm_id"] != self.realm:
-            self.realm = company["realm_id"]
-            await self._route_to(self.realm)
+            await self.route_to(company["realm_id"])
         if announced:
             async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
                 for bill in bills:
                     await producer.send_and_wait(self.names.webhooks, bill.webhook(), key=bill.invoice_id.encode())
         return await self._outcomes({bill.invoice_id for bill in bills})
 
-    async def _route_to(self, realm: str) -> None:
+    async def route_to(self, realm: str) -> None:
         """A worker which has all that comes from now on go to this company, unless its ledger says otherwise."""
         if self.worker is not None:
             self.worker.process.terminate()
             await end(self.worker, READY_SECONDS)
-        setup = await self.children.run("setup", "--realm", realm, "--json", within_seconds=READY_SECONDS)
         also = {
             "METRONOME_QBO_ROUTING__DEFAULT_REALM": realm,
-            "METRONOME_QBO_POLICY__DEFAULT_ITEM_ID": json.loads(setup)["item_id"],
+            "METRONOME_QBO_POLICY__DEFAULT_ITEM_ID": self.items[realm],
         }
+        self.realm = realm
         self.worker = await self.children.start("worker", ready_within_seconds=READY_SECONDS, also=also)
 
     async def _outcomes(self, waiting: set[str]) -> Reports:

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tool:
-    """`enter` takes the addresses of all companies and an empty place for files. `needs_all`: a second run is given
+    """`enter` takes the addresses of the company and an empty place for files. `needs_all`: a second run is given
     every invoice, also where the others get only those that failed."""
 
     name: str

@@ -14,15 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
-from agents.pipeline import Fenced
 from models.money import parse_json
 from simulators.kafka.jars import free_port
 from stream.demo.demo import environment
-from stream.demo.processes import Child, Children
+from stream.demo.processes import Child, ChildFailed, Children
 from stream.kafka.log import EventLog
 from stream.settings import Kafka, Settings
 from stream.topics import prepare_topics
@@ -50,6 +49,15 @@ SETTINGS = {
     "QUICKBOOKS__RETRY_SECONDS": "60",
     "QUICKBOOKS__PARKED_PROBE_SECONDS": "5",
 }
+ENDS = {
+    "workers fenced": "Fenced: the changelog of table",
+    "workers refused by the group": "the consumer's membership in its group (",
+}
+"""The ends of workers that are no fault, and what such a worker says last.
+
+Fenced are a worker that was paused, and the one that took over from it. The embedded broker's group may refuse the
+answer of a leader that was replaced meanwhile, where Kafka asks it to join again.
+"""
 WRITES = {"path_contains": "/invoice", "method": "POST"}
 QUICKBOOKS_FAULTS: list[dict[str, Any]] = [
     {**WRITES, "kind": "drop", "probability": 0.03, "after_commit": True},
@@ -78,6 +86,7 @@ class Stage:
     """The processes by their names, and how often what was done to them. Whoever is down or stopped is not in `up`."""
 
     children: Children
+    broker: Literal["embedded", "kafka"]
     http: aiohttp.ClientSession
     commands: dict[str, tuple[str, ...]]
     under: dict[str, tuple[str, ...]]
@@ -105,11 +114,16 @@ class Stage:
     @property
     def deeds(self) -> str:
         """What was done to the processes, in numbers."""
-        return ", ".join(f"{self.done[each]} {each}" for each in ("kills -9", "SIGTERM", "pauses", "workers fenced"))
+        return ", ".join(f"{self.done[each]} {each}" for each in ("kills -9", "SIGTERM", "pauses", *ENDS))
 
     async def start(self, name: str) -> None:
         command, under = self.commands[name], self.under.get(name, ())
-        self.up[name] = await self.children.start(*command, ready_within_seconds=BOUND_SECONDS, under=under)
+        try:
+            self.up[name] = await self.children.start(*command, ready_within_seconds=BOUND_SECONDS, under=under)
+        except ChildFailed as failure:
+            if not self._ends_by_design(name, str(failure)):
+                raise
+            await self.start(name)
         if name == "simulators" and not self.calm:
             await self.spoil()
 
@@ -152,7 +166,8 @@ class Stage:
         victim = self.up.pop(name)
         self.done["SIGTERM"] += 1
         victim.process.send_signal(signal.SIGTERM)
-        assert await ended(victim) == 0 or self.was_fenced(name, victim), f"{name} after SIGTERM:\n{log_of(victim)}"
+        by_design = await ended(victim) == 0 or self._ends_by_design(name, log_of(victim))
+        assert by_design, f"{name} after SIGTERM:\n{log_of(victim)}"
         await asyncio.sleep(down_seconds)
         await self.start(name)
 
@@ -174,16 +189,17 @@ class Stage:
         """Whose process ended by design, as a fenced worker does; to be started again. Nobody else may end."""
         found = [name for name, child in self.up.items() if child.process.returncode is not None]
         for name in found:
-            child = self.up.pop(name)
-            assert self.was_fenced(name, child), f"{name} ended by itself:\n{log_of(child)}"
-            self.done["workers fenced"] += 1
+            log = log_of(self.up.pop(name))
+            assert self._ends_by_design(name, log), f"{name} ended by itself:\n{log}"
         return found
 
-    def was_fenced(self, name: str, child: Child) -> bool:
-        """A worker that met another one in its changelogs: the paused one, or the one that took over from it."""
-        paused = any(self.done[f"pauses of {each}"] for each in WORKERS)
-        ends = name in WORKERS and paused and child.process.returncode != 0
-        return ends and f"{Fenced.__name__}(" in child.log.read_text(errors="replace")
+    def _ends_by_design(self, name: str, log: str) -> bool:
+        """Whether a worker ended for a reason for which it is to be started again; counts it."""
+        ends = {each: says for each, says in ENDS.items() if self.broker == "embedded" or each == "workers fenced"}
+        reason = next((each for each, says in ends.items() if name in WORKERS and says in log), None)
+        if reason is not None:
+            self.done[reason] += 1
+        return reason is not None
 
     async def read(self, url: str) -> Any:
         async with self.http.get(url) as response:
@@ -214,7 +230,7 @@ async def running_stage(
     timeout = aiohttp.ClientTimeout(total=BOUND_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         on = Stage(
-            children, http,
+            children, broker.kind, http,
             commands={"simulators": sandbox, "receiver": ("receive",)} | dict.fromkeys(WORKERS, ("worker",)),
             under=dict.fromkeys(WORKERS, ("-m", "tests.pipeline.seen_sooner", seen_seconds)),
             seed=seed,
