@@ -13,7 +13,7 @@ from .tools import OURS
 
 COLUMNS = ("Scenario", "Tool", "Calls", "Duplicates", "Lost", "Silent errors", "Reported", "Cents off")
 
-MINUTES = "ten"
+MINUTES = "five"
 
 HEAD = """\
 # Comparison
