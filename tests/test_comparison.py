@@ -89,7 +89,7 @@ def test_the_judge_counts_what_is_twice_missing_told_and_cents_off() -> None:
     )
 
 
-def test_a_voided_invoice_belongs_into_the_books_no_time() -> None:
+def test_a_voided_invoice_has_no_place_in_the_books() -> None:
     bills = [a_bill(each) for each in ("gone", "standing", "standing and told", "gone and told")]
     told = dict.fromkeys((each.invoice_id for each in bills if "told" in each.invoice_id), "trouble")
     reports = dict.fromkeys(each.invoice_id for each in bills) | told

@@ -38,7 +38,7 @@ class Measured:
 
     `duplicates` are documents beyond the first of an invoice. `lost`: neither in the books nor reported. `silent`:
     missing in the books or more than once in them, while the tool's last word is that all is well. `reported`: not in
-    the books, and the tool says that something is wrong. A voided invoice belongs into the books no time. `cents_off`
+    the books, and the tool says that something is wrong. A voided invoice has no place in the books. `cents_off`
     is the sum over all documents.
     """
 

@@ -57,7 +57,7 @@ metronome-qbo keeps to QuickBooks' all the same.
 - **Cents off**: the sum of the differences from Metronome's total, over all documents. A sum of rounded lines is not
   always the rounded sum.
 
-An invoice that Metronome has voided belongs into the books no time; any document of it counts as one too many.
+An invoice that Metronome has voided has no place in the books; any document of it counts as one too many.
 
 ## Result
 """
