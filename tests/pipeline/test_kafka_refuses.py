@@ -19,15 +19,11 @@ from stream.topics import changelog
 from tests import BOUND_SECONDS
 from tests.brokers import Broker
 
-from .rig import Rig, ended, running_rig
+from .rig import SEEN_SOON, Rig, ended, running_rig
 
 pytestmark = pytest.mark.kafka
 
-COMMON = {
-    "POLICY__DEFAULT_ITEM_ID": "1",
-    "WORKER__HOSTS_RECEIVER": "true",
-    "QUICKBOOKS__TRUST_REQUESTIDS": "true",  # what the worker that ended left unsettled is repeated at once
-}
+COMMON = {"POLICY__DEFAULT_ITEM_ID": "1", "WORKER__HOSTS_RECEIVER": "true"}
 
 
 async def takes(rig: Rig, topic: str, bytes_max: int) -> None:
@@ -77,6 +73,6 @@ async def test_a_refused_record_ends_the_worker_and_makes_no_dead_letter(
         assert await ended(worker) == 1, rig.logs()
         await takes(rig, topic, rig.settings.kafka.message_bytes_max)
         assert await rig.records(rig.names.deadletters) == []
-        await rig.start_worker()
+        await rig.start_worker(under=SEEN_SOON)
         assert (await rig.outcome(invoice_id)).result == "posted"
         assert len(rig.documents_of(invoice_id)) == 1
