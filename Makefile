@@ -36,8 +36,9 @@ kafka: $(VENV)/.runtime  ## Run Apache Kafka on localhost:9092 from Maven's jars
 chaos: $(VENV)/.dev  ## Simulate SEEDS=1000 faulty worlds on a virtual clock; FROM=50000 is the first, SEED=123 repeats one, BUGS=1 plants bugs to be caught
 	@$(BIN)/python -m tests.chaos.run $(if $(BUGS),--bugs,$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)))
 
-chaos-processes: $(VENV)/.dev  ## Kill real processes at random on real Kafka; SECONDS=300 INVOICES=2000 SEED=1
-	@CHAOS_SECONDS=$(or $(SECONDS),300) CHAOS_INVOICES=$(or $(INVOICES),2000) CHAOS_SEED=$(or $(SEED),1) REQUIRE_KAFKA=1 \
+chaos-processes: $(VENV)/.dev  ## Kill and stop real processes at random on both brokers; SECONDS=300 INVOICES=2000 SEED=1 BROKERS=kafka
+	@CHAOS_SECONDS=$(or $(SECONDS),300) CHAOS_INVOICES=$(or $(INVOICES),2000) CHAOS_SEED=$(or $(SEED),1) \
+		CHAOS_BROKERS="$(or $(BROKERS),kafka embedded)" CHAOS_SEEN_SECONDS=131 REQUIRE_KAFKA=1 \
 		$(BIN)/python -m pytest tests/pipeline/test_chaos_processes.py -q -s $(ARGS)
 
 compare: $(VENV)/.dev  ## Two public libraries and this project under the same faults, as docs/comparison.md

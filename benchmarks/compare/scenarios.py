@@ -11,12 +11,19 @@ PLAIN, MINDFUL = 0, 1
 """The companies: one that takes a number twice, and one that refuses it (a preference of the company)."""
 
 Fault = Mapping[str, Any]
+Change = Literal["", "rerouted", "voided", "regenerated", "finalized"]
+"""What happens to the first five invoices (rerouted: to all) between two runs.
+
+They belong to the other company now; somebody deletes their documents in QuickBooks, and Metronome voids them, or voids
+and regenerates them; or they were drafts in the first run, and Metronome finalizes them.
+"""
 
 
 @dataclass(frozen=True)
 class Scenario:
     """`story` tells a reader what is done. `faults` are those of the simulator. `again`: which invoices a tool is given
-    a second time: none, those that it reported as failed, or all. `later_seconds` pass in between."""
+    a second time: none, those that it reported as failed, or all. `later_seconds` pass in between, and `change`
+    happens. `ours_only` says why the libraries' loops have no part in it."""
 
     name: str
     story: str
@@ -25,6 +32,8 @@ class Scenario:
     later_seconds: int = 0
     company: int = PLAIN
     without_item: bool = False
+    change: Change = ""
+    ours_only: str = ""
 
     @property
     def strikes(self) -> int:
@@ -101,6 +110,13 @@ SCENARIOS = (
         again="failed",
     ),
     Scenario(
+        "a proxy's 403",
+        "Five creates are done, and answered by something on the way with a page in HTML and status 403; then what "
+        "failed is given again.",
+        (_some_creates("html", status=403, after_commit=True),),
+        again="failed",
+    ),
+    Scenario(
         "6000 once",
         "One create is refused with QuickBooks' general business rule; then what failed is given again.",
         (_some_creates("status", status=400, body=_RULE_BODY, count=1),),
@@ -113,11 +129,37 @@ SCENARIOS = (
         (_some_creates("expire-token", count=1),),
         again="failed",
     ),
-    # The last one, since the clock of the simulators does not go back.
     Scenario(
         "same input twice, two days later",
         "The whole input is given again when the simulator has forgotten the request ids, which it keeps for a day.",
         again="all",
         later_seconds=TWO_DAYS_SECONDS,
+    ),
+    Scenario(
+        "routing changed",
+        "The configuration names another company, and the whole input is given again; the books of both are counted.",
+        again="all",
+        change="rerouted",
+    ),
+    Scenario(
+        "deleted, then regenerated",
+        "A person deletes five documents in QuickBooks, and Metronome voids these invoices and regenerates them; then "
+        "the five new ones are given.",
+        again="failed",
+        change="regenerated",
+    ),
+    Scenario(
+        "deleted, then voided",
+        "A person deletes five documents in QuickBooks, and Metronome voids these invoices.",
+        again="failed",
+        change="voided",
+        ours_only="they create invoices, and nothing tells them of a void: Metronome sends no webhook for one.",
+    ),
+    Scenario(
+        "early webhook",
+        "Metronome still says that five invoices are drafts when their webhooks come, and finalizes them afterwards "
+        "without another webhook.",
+        change="finalized",
+        ours_only="they are given finalized invoices, and do not ask Metronome.",
     ),
 )

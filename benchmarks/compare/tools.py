@@ -16,6 +16,7 @@ from .bills import Bill
 from .desk import Reports
 from .ours import Run, running_worker
 from .python_loop import post_all
+from .scenarios import Scenario
 
 NODE_LOOP = Path(__file__).with_name("node_loop")
 
@@ -24,8 +25,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tool:
-    """`enter` takes the addresses of the company and an empty place for files. `needs_all`: a second run is given every
-    invoice, also where the others get only those that failed."""
+    """`enter` takes the addresses of the company and an empty place for files. `needs_all`: a second run is given
+    every invoice, also where the others get only those that failed."""
 
     name: str
     enter: Callable[[Json, Path], AbstractAsyncContextManager[Run]]
@@ -34,10 +35,10 @@ class Tool:
 
 def _python(with_request_id: bool) -> Callable[[Json, Path], AbstractAsyncContextManager[Run]]:
     @asynccontextmanager
-    async def enter(addresses: Json, _: Path) -> AsyncIterator[Run]:
-        async def run(bills: Sequence[Bill]) -> Reports:
+    async def enter(_addresses: Json, _directory: Path) -> AsyncIterator[Run]:
+        async def run(bills: Sequence[Bill], company: Json, *, announced: bool = True) -> Reports:
             given = [each.as_json() for each in bills]
-            return await asyncio.to_thread(post_all, addresses, given, with_request_id=with_request_id)
+            return await asyncio.to_thread(post_all, company, given, with_request_id=with_request_id)
 
         yield run
 
@@ -70,14 +71,13 @@ class _Task:
 
 def _node(with_request_id: bool) -> Callable[[Json, Path], AbstractAsyncContextManager[Run]]:
     @asynccontextmanager
-    async def enter(addresses: Json, directory: Path) -> AsyncIterator[Run]:
-        company = _Company(**{name: addresses[name] for name in _Company.__dataclass_fields__})
-
-        async def run(bills: Sequence[Bill]) -> Reports:
+    async def enter(_: Json, directory: Path) -> AsyncIterator[Run]:
+        async def run(bills: Sequence[Bill], company: Json, *, announced: bool = True) -> Reports:
+            at = _Company(**{name: company[name] for name in _Company.__dataclass_fields__})
             file = directory / "bills.json"
             file.write_text(json.dumps([each.as_json() for each in bills]))
             task = _Task(str(file), with_request_id)
-            arguments: Sequence[Any] = (_Argument(company), _Argument(task))
+            arguments: Sequence[Any] = (_Argument(at), _Argument(task))
             steps = await asyncio.to_thread(node_driver, str(NODE_LOOP), *arguments)
             said = {name: line["threw"]["message"] if "threw" in line else None for name, line in steps.lines.items()}
             return {each.invoice_id: said[each.invoice_id] for each in bills}
@@ -95,3 +95,8 @@ TOOLS = (
     Tool("node-quickbooks, request ids", _node(with_request_id=True)),
     Tool(OURS, running_worker, needs_all=True),
 )
+
+
+def tools_in(scenario: Scenario) -> tuple[Tool, ...]:
+    """Those that have a part in it."""
+    return tuple(each for each in TOOLS if each.name == OURS or not scenario.ours_only)

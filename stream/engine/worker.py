@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
+import faust
 import structlog
 from aiohttp import web
 
@@ -63,27 +64,32 @@ async def run_worker(
         async with _served(settings, engine) as where:
             vendors = settings.quickbooks.url, settings.metronome.url
             checking = asyncio.create_task(say_if_clock_is_wrong(transport, vendors))
+            started = asyncio.create_task(_started(app))
+            stopped = asyncio.create_task(stopping.wait())
+            crashed = asyncio.create_task(_until_crashed(engine))
             try:
-                await app.start()
-                started = asyncio.create_task(app.tables.wait_until_recovery_completed())
-                stopped = asyncio.create_task(stopping.wait())
-                crashed = asyncio.create_task(_until_crashed(engine))
                 await asyncio.wait({started, stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
                 if started.done() and not crashed.done() and not stopping.is_set():
+                    started.result()
                     ready(f"worker ready, {where}")
                     await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (started, stopped, crashed):
-                    task.cancel()
-                if crashed.done() and not crashed.cancelled():
+                if crashed.done():
                     crashed.result()
             finally:
-                checking.cancel()
                 reason = app.crash_reason
                 if reason is not None:
                     end_within_bounds(1, _in_words(reason))
                 await app.stop()
+                for task in (checking, started, stopped, crashed):
+                    task.cancel()
     if reason is not None:
         raise WorkerCrashed(_in_words(reason)) from reason
+
+
+async def _started(app: faust.App) -> None:
+    """Returns when the tables are recovered, which takes for ever where the group lets this worker in no more."""
+    await app.start()
+    await app.tables.wait_until_recovery_completed()
 
 
 def _in_words(reason: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -69,6 +69,12 @@ NO_HURRY = {
 SOON_GIVEN_UP = {"WORKER__SESSION_TIMEOUT_SECONDS": "6"}
 """For tests that kill workers: the group misses them soon. It may then miss a slow one that lives, too."""
 
+SEEN_SOON = ("-m", "tests.pipeline.seen_sooner", "10")
+"""`under` which a worker waits for ten seconds, not for two minutes, until what may have been written must be seen.
+
+For tests in which QuickBooks carries out nothing late.
+"""
+
 RETRY_SECONDS = 290
 AWAY_FOR_LONG = {"Retry-After": "300"}
 """A command that may be tried for `RETRY_SECONDS` and is asked to wait for longer is given up at once."""
@@ -120,9 +126,11 @@ class Rig:
 
     # Our processes
 
-    async def start_worker(self, **also: str) -> Child:
-        """A worker that is ready; `also` changes its settings, as in WORKER__IN_FLIGHT_MAX="1"."""
-        child = await self.children.start("worker", ready_within_seconds=BOUND_SECONDS, also=_variables(also))
+    async def start_worker(self, *, under: Sequence[str] = (), **also: str) -> Child:
+        """A worker that is ready; `also` changes its settings, as in WORKER__IN_FLIGHT_MAX="1", `under` is Python's."""
+        child = await self.children.start(
+            "worker", ready_within_seconds=BOUND_SECONDS, also=_variables(also), under=under
+        )
         if self.settings.worker.hosts_receiver:
             self.webhook_url = _url_in(child.ready_line)
         return child

@@ -17,7 +17,7 @@ from simulators.metronome.webhooks import Schedule
 from simulators.quickbooks.settings import QuickBooksSettings
 from tests.brokers import Broker, RealKafka, wanted_kafka
 
-from .rig import SOON_GIVEN_UP, closing, fault_body, killed, running_rig
+from .rig import SEEN_SOON, SOON_GIVEN_UP, closing, fault_body, killed, running_rig
 
 pytestmark = pytest.mark.kafka
 
@@ -67,7 +67,7 @@ async def test_no_write_leaves_before_the_broker_has_recorded_the_attempt(own_ka
             await killed(worker)
         finally:
             own_kafka.resume()
-        await rig.start_worker()
+        await rig.start_worker(under=SEEN_SOON)
         await rig.posts_everything_once()
 
 

@@ -1,25 +1,25 @@
-"""Chaos among real processes: real Kafka, two workers, a receiver and the simulators, each killed at random.
+"""Chaos among real processes: two workers, a receiver and the simulators, each killed, ended or stopped at random.
 
-A minute and 250 invoices, unless the environment says otherwise:
+A minute and 250 invoices on real Kafka, unless the environment says otherwise:
 
     make chaos-processes SECONDS=300 INVOICES=2000 SEED=1
 
-The seed draws the invoices, who dies when and how, and the faults; what the operating system makes of it differs from
-run to run. The books are read from the simulators, whose state outlives them in a file.
+The seed draws the invoices, what happens to whom and when, and the faults; what the operating system makes of it
+differs from run to run. The books are read from the simulators, whose state outlives them in a file. The embedded
+broker gets as many invoices as it can hold.
+
+After a kill a worker waits until whatever the killed one sent must be seen in QuickBooks. That is most of the time of a
+short run; since nothing here delays a write for longer than `DELAYED_SECONDS_MAX`, a short run waits for 30 s only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -29,21 +29,21 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.money import parse_json, quantum, round_half_up, unit_of
 from models.outcomes import Outcome
-from simulators.kafka.jars import free_port
-from stream.demo.demo import environment
-from stream.demo.processes import Child, Children
-from stream.kafka.log import EventLog
-from stream.settings import Kafka, Settings
-from stream.topics import prepare_topics, topic_names
+from simulators.kafka.embedded import INVOICES_MAX
+from stream.topics import topic_names
 from tests import BOUND_SECONDS
+from tests.brokers import Broker
 
-from .rig import ended, settings_of, until_async
+from .rig import until_async
+from .stage import SESSION_SECONDS, WORKERS, Stage, running_stage
+from .verdict import EU, US, billed_total, compare
 
 SECONDS = int(os.environ.get("CHAOS_SECONDS", "60"))
 INVOICES = int(os.environ.get("CHAOS_INVOICES", "250"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
+SEEN_SECONDS = os.environ.get("CHAOS_SEEN_SECONDS", "30")
+BROKERS = os.environ.get("CHAOS_BROKERS", "kafka").split()
 
 PROGRESS_SECONDS = 10
 POLL_SECONDS = 1.0
@@ -51,127 +51,33 @@ REPEAT_SECONDS = 0.5
 CHUNK = 10
 REPEATED_SHARE = 0.1
 DELIVERED_WITHIN = 0.85  # of the time; the rest of it works off what has piled up
-PAUSE_SECONDS = (4.0, 12.0)
+BETWEEN_SECONDS = (3.0, 8.0)
 DOWN_SECONDS = (0.0, 3.0)
-KILL_SHARE = 0.6
+PAUSE_SECONDS = (1.0, 7.0)
+"""Of the receiver and the simulators: what waits at them is given up by then, and carried out all the same."""
+PAUSE_OF_WORKER_SECONDS = (SESSION_SECONDS + 2.0, SESSION_SECONDS + 10.0)
+"""The group gives it up, and another worker goes on with its partitions."""
+DELAYED_SECONDS_MAX = PAUSE_OF_WORKER_SECONDS[1] + PAUSE_SECONDS[1]
 
-WORKERS = ("worker one", "worker two")
 VICTIMS = (*WORKERS, *WORKERS, "receiver", "simulators")
-US, EU = "9341450000000001", "9341450000000002"
+DEEDS = ("kill", "kill", "terminate", "pause", "pause")
+"""Dealt like cards: all of them before one comes again."""
 
-SETTINGS = {
-    "ROUTING__BY_CURRENCY": json.dumps({"EUR": EU}),
-    "POLICY__DEFAULT_ITEM_ID": "1",
-    "WORKER__HOSTS_RECEIVER": "false",
-    "WORKER__SESSION_TIMEOUT_SECONDS": "6",
-    "METRONOME__BACKOFF_MAX_SECONDS": "3",
-    # The pace keeps writes under way at any time, and retries end well within the run.
-    "QUICKBOOKS__REQUESTS_PER_SECOND": "15",
-    "QUICKBOOKS__REQUESTS_PER_MINUTE": "900",
-    "QUICKBOOKS__TIMEOUT_SECONDS": "5",
-    "QUICKBOOKS__THROTTLED_WAIT_SECONDS": "2",
-    "QUICKBOOKS__BACKOFF_MAX_SECONDS": "3",
-    "QUICKBOOKS__RETRY_SECONDS": "60",
-    "QUICKBOOKS__PARKED_PROBE_SECONDS": "5",
-}
-WRITES = {"path_contains": "/invoice", "method": "POST"}
-QUICKBOOKS_FAULTS: list[dict[str, Any]] = [
-    {**WRITES, "kind": "drop", "probability": 0.03, "after_commit": True},
-    {**WRITES, "kind": "drop", "probability": 0.02},
-    {**WRITES, "kind": "status", "status": 500, "probability": 0.02, "after_commit": True},
-    {**WRITES, "kind": "status", "status": 503, "probability": 0.02},
-    {**WRITES, "kind": "status", "status": 429, "probability": 0.01},
-    {**WRITES, "kind": "truncated", "probability": 0.02},
-    {**WRITES, "kind": "html", "status": 502, "probability": 0.01},
-    {**WRITES, "kind": "hang", "delay_seconds": 7, "probability": 0.01, "after_commit": True},
-    {**WRITES, "kind": "expire-token", "probability": 0.005},
-    {**WRITES, "kind": "delay", "delay_seconds": 0.5, "probability": 0.3},
-    {"path_contains": "/query", "kind": "status", "status": 503, "probability": 0.05},
-    {"path_contains": "/tokens", "kind": "status", "status": 503, "probability": 0.1},
-]
-METRONOME_FAULTS: list[dict[str, Any]] = [
-    {"path_contains": "/v1/", "kind": "drop", "probability": 0.01},
-    {"path_contains": "/v1/", "kind": "status", "status": 503, "probability": 0.02},
-    {"path_contains": "/v1/", "kind": "status", "status": 429, "probability": 0.01},
-]
-
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(SECONDS + 4 * BOUND_SECONDS)]
+pytestmark = pytest.mark.timeout(SECONDS + 4 * BOUND_SECONDS)
+marked = [pytest.param(each, marks=pytest.mark.kafka if each == "kafka" else ()) for each in BROKERS]
 
 
-@dataclass
-class Stage:
-    """The processes by their names, and what was done to them. Whoever is down is not in `up`."""
-
-    children: Children
-    http: aiohttp.ClientSession
-    commands: dict[str, tuple[str, ...]]
-    metronome_url: str
-    quickbooks_url: str
-    webhook_url: str
-    up: dict[str, Child] = field(default_factory=dict)
-    kills: int = 0
-    terminations: int = 0
-    generation: int = 0
-    calm: bool = False
-
-    @property
-    def settings(self) -> Settings:
-        return settings_of(self.children.environment)
-
-    @property
-    def bootstrap(self) -> str:
-        return str(self.settings.kafka.bootstrap_servers)
-
-    async def start(self, name: str) -> None:
-        self.up[name] = await self.children.start(*self.commands[name], ready_within_seconds=BOUND_SECONDS)
-        if name == "simulators" and not self.calm:
-            await self.spoil()
-
-    async def spoil(self) -> None:
-        """A simulator that was started anew has no faults; each gets other ones of the same seed."""
-        self.generation += 1
-        for url, faults in ((self.quickbooks_url, QUICKBOOKS_FAULTS), (self.metronome_url, METRONOME_FAULTS)):
-            seeded = [
-                {**each, "seed": SEED * 1000 + self.generation * 100 + place} for place, each in enumerate(faults)
-            ]
-            async with self.http.post(url + "/_sandbox/faults", json=seeded) as response:
-                response.raise_for_status()
-
-    async def strike(self, name: str, *, kill: bool, down_seconds: float) -> None:
-        """One process ends, with or without warning, and comes back a while later."""
-        victim = self.up.pop(name)
-        if kill:
-            self.kills += 1
-            victim.process.kill()
-            await victim.process.wait()
-        else:
-            self.terminations += 1
-            victim.process.send_signal(signal.SIGTERM)
-            assert await ended(victim) == 0, f"{name} after SIGTERM:\n{self.log_of(victim)}"
-        await asyncio.sleep(down_seconds)
-        await self.start(name)
-
-    def log_of(self, child: Child) -> str:
-        return child.log.read_text(errors="replace")[-4000:]
-
-    def nobody_died_by_itself(self) -> None:
-        for name, child in self.up.items():
-            assert child.process.returncode is None, f"{name} ended by itself:\n{self.log_of(child)}"
-
-    async def read(self, url: str) -> Any:
-        async with self.http.get(url) as response:
-            response.raise_for_status()
-            return parse_json(await response.read())
-
-
-async def test_whoever_dies_and_whenever_each_invoice_ends_in_the_books_once(
-    kafka_bootstrap: str, tmp_path: Path
+@pytest.mark.parametrize("broker", marked, indirect=True)
+async def test_whoever_dies_or_stands_still_and_whenever_each_invoice_ends_in_the_books_once(
+    broker: Broker, tmp_path: Path
 ) -> None:
-    async with stage(kafka_bootstrap, tmp_path) as on:
+    assert float(SEEN_SECONDS) > DELAYED_SECONDS_MAX
+    invoices = min(INVOICES, INVOICES_MAX) if broker.kind == "embedded" else INVOICES
+    async with running_stage(broker, tmp_path, invoices=invoices, seed=SEED, seen_seconds=SEEN_SECONDS) as on:
         billed = {each["id"]: each for each in await on.read(on.metronome_url + "/_sandbox/invoices")}
-        assert len(billed) == INVOICES
+        assert len(billed) == invoices
         started = time.monotonic()
-        say(f"{INVOICES} invoices, {SECONDS} s, seed {SEED}; logs in {tmp_path}")
+        say(f"{invoices} invoices, {SECONDS} s, seed {SEED}, {broker.kind}; logs in {tmp_path}")
         delivering = asyncio.create_task(deliver_all(on, list(billed)))
         try:
             await havoc(on, delivering, started)
@@ -180,59 +86,16 @@ async def test_whoever_dies_and_whenever_each_invoice_ends_in_the_books_once(
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
         outcomes = await outcomes_of(on)
-        verdict = compare(billed, await documents(on))
+        verdict = compare(billed, await on.documents())
         adopted = sum(each.adopted for each in outcomes)
         say(f"settled after {time.monotonic() - started:.0f} s; {adopted} documents found in the books after a doubt")
-        say(f"{len(billed)} invoices, {on.kills} kills -9, {on.terminations} SIGTERM: {verdict}")
+        say(f"{len(billed)} invoices, {on.deeds}: {verdict}")
         assert str(verdict) == "0 duplicates, 0 lost, 0 cents off", verdict.examples
         assert verdict.strangers == []
         posted = {each.subject.removeprefix("invoice/"): each.total for each in outcomes if each.result == "posted"}
         assert posted == {each: billed_total(invoice)[0] for each, invoice in billed.items()}
-        assert min(on.kills, on.terminations, adopted) > 0, "nothing happened that could have done harm"
-
-
-@asynccontextmanager
-async def stage(bootstrap: str, directory: Path) -> AsyncIterator[Stage]:
-    """Everything up, connected and with its faults."""
-    metronome, quickbooks, receiver = free_port(), free_port(), free_port()
-    children = Children(directory)
-    sandbox = (
-        *("sandbox", "--state", str(directory / "sandbox.sqlite")),
-        *("--metronome-port", str(metronome), "--quickbooks-port", str(quickbooks)),
-        *("--invoices", str(INVOICES), "--seed", str(SEED), "--no-limits", "--rotate-after-seconds", "86400"),
-        *("--company", f"{US},Northwind", "--company", f"{EU},Nordlicht,US,EUR"),
-    )
-    commands = {"simulators": sandbox, "receiver": ("receive",)} | dict.fromkeys(WORKERS, ("worker",))
-    # The simulator answers when its webhooks are delivered.
-    timeout = aiohttp.ClientTimeout(total=BOUND_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
-        on = Stage(
-            children, http, commands,
-            metronome_url=f"http://127.0.0.1:{metronome}",
-            quickbooks_url=f"http://127.0.0.1:{quickbooks}",
-            webhook_url=f"http://127.0.0.1:{receiver}/webhooks/metronome",
-            calm=True,
-        )  # fmt: skip
-        try:
-            await on.start("simulators")
-            addresses = json.loads(on.up["simulators"].ready_line)
-            kafka = Kafka(bootstrap_servers=bootstrap, company_partitions=4, webhook_partitions=4)
-            own = {f"METRONOME_QBO_{name}": value for name, value in SETTINGS.items()}
-            children.environment = environment(kafka, bootstrap, addresses) | own
-            children.environment |= {"METRONOME_QBO_RECEIVER__PORT": str(receiver)}
-            await prepare_topics(on.settings)
-            for company in addresses["companies"]:
-                await children.run(
-                    *("connect", "--realm", company["realm_id"], "--refresh-token", "-"),
-                    within_seconds=BOUND_SECONDS,
-                    stdin=company["refresh_token"] + "\n",
-                )
-            await asyncio.gather(*(on.start(name) for name in ("receiver", *WORKERS)))
-            on.calm = False
-            await on.spoil()
-            yield on
-        finally:
-            await children.stop()
+        assert met_enough(on), on.done
+        assert adopted > 0, "nothing happened that could have done harm"
 
 
 async def deliver_all(on: Stage, invoice_ids: list[str]) -> None:
@@ -260,51 +123,75 @@ async def deliver(on: Stage, invoice_ids: Sequence[str]) -> None:
 
 
 async def havoc(on: Stage, delivering: asyncio.Task[None], started: float) -> None:
-    """Processes die and come back, several of them at a time, until the time is over and both kinds of end were met.
+    """Processes die, stand still and come back, several of them at a time, until the time is over and all that can
+    happen to them was met.
 
     Then all are up.
     """
     dice = Random(SEED)
     returning: set[asyncio.Task[None]] = set()
-    told, strike_at = started, started + dice.uniform(*PAUSE_SECONDS)
-    while (now := time.monotonic()) < started + SECONDS or not (on.kills and on.terminations):
+    deeds: list[str] = []
+    told, strike_at = started, started + dice.uniform(*BETWEEN_SECONDS)
+    while (now := time.monotonic()) < started + SECONDS or not met_enough(on):
         if now >= strike_at:
-            name, kill, down_seconds = dice.choice(VICTIMS), dice.random() < KILL_SHARE, dice.uniform(*DOWN_SECONDS)
+            deeds = deeds or dice.sample(DEEDS, len(DEEDS))
+            name, share = dice.choice(VICTIMS), dice.random()
             if name in on.up:
-                returning.add(asyncio.create_task(on.strike(name, kill=kill, down_seconds=down_seconds)))
-            strike_at = now + dice.uniform(*PAUSE_SECONDS)
+                returning.add(asyncio.create_task(strike(on, name, deeds.pop(), share)))
+            strike_at = now + dice.uniform(*BETWEEN_SECONDS)
         if now >= told + PROGRESS_SECONDS:
             told = now
             say(f"{now - started:4.0f} s: {await progress(on)}")
+        returning |= {asyncio.create_task(on.start(name)) for name in on.found_ended()}
         for each in [*returning, delivering]:
             if each.done():
                 each.result()
-        on.nobody_died_by_itself()
         await asyncio.sleep(POLL_SECONDS)
     await asyncio.gather(*returning)
 
 
+def met_enough(on: Stage) -> bool:
+    """Whether processes were killed, ended, and a worker stopped past its session."""
+    pauses_of_workers = sum(on.done[f"pauses of {each}"] for each in WORKERS)
+    return min(on.done["kills -9"], on.done["SIGTERM"], pauses_of_workers) > 0
+
+
+async def strike(on: Stage, name: str, deed: str, share: float) -> None:
+    """`share` is how far between the shortest and the longest time the process is away."""
+
+    def seconds(low: float, high: float) -> float:
+        return low + share * (high - low)
+
+    if name not in on.up or on.up[name].process.returncode is not None:
+        return  # it has ended by itself in this moment
+    match deed:
+        case "kill":
+            await on.kill(name, seconds(*DOWN_SECONDS))
+        case "terminate":
+            await on.terminate(name, seconds(*DOWN_SECONDS))
+        case _:
+            await on.pause(name, seconds(*(PAUSE_OF_WORKER_SECONDS if name in WORKERS else PAUSE_SECONDS)))
+
+
 async def progress(on: Stage) -> str:
     try:
-        state = await on.read(on.quickbooks_url + "/_sandbox/state")
+        async with asyncio.timeout(POLL_SECONDS):
+            state = await on.read(on.quickbooks_url + "/_sandbox/state")
         held = f"{state['invoices'] + state['credit_memos']} in the books"
     except (aiohttp.ClientError, TimeoutError):
-        held = "the simulators are down"
-    return f"{held}, {on.kills} kills -9, {on.terminations} SIGTERM"
+        held = "the simulators are away"
+    return f"{held}, {on.deeds}"
 
 
 async def settle(on: Stage, delivering: asyncio.Task[None], billed: dict[str, Any]) -> None:
     """No more faults; wait until each invoice has its outcome and no record is left to work on."""
-    on.calm = True
-    for url in (on.quickbooks_url, on.metronome_url):
-        async with on.http.delete(url + "/_sandbox/faults") as response:
-            response.raise_for_status()
+    await on.calm_down()
     say(f"calm from here: {await progress(on)}")
     async with asyncio.timeout(BOUND_SECONDS):
         await delivering
 
     async def idle() -> bool | None:
-        on.nobody_died_by_itself()
+        await asyncio.gather(*(on.start(name) for name in on.found_ended()))
         posted = {each.subject for each in await outcomes_of(on) if each.result == "posted"}
         return True if len(posted) == len(billed) and await nothing_is_left(on) else None
 
@@ -313,8 +200,7 @@ async def settle(on: Stage, delivering: asyncio.Task[None], billed: dict[str, An
 
 async def outcomes_of(on: Stage) -> list[Outcome]:
     """The recorded outcomes of invoices."""
-    topic = topic_names(on.settings).outcomes
-    records = EventLog(on.bootstrap, BOUND_SECONDS).read_range(topic)
+    records = on.log.read_range(topic_names(on.settings).outcomes)
     found = [Outcome.model_validate_json(each.value or b"") async for each in records]
     return [each for each in found if each.subject.startswith("invoice/")]
 
@@ -322,7 +208,7 @@ async def outcomes_of(on: Stage) -> list[Outcome]:
 async def nothing_is_left(on: Stage) -> bool:
     """Whether the workers have acknowledged every record of the three topics that they work on."""
     names = topic_names(on.settings)
-    found = await EventLog(on.bootstrap, BOUND_SECONDS).partitions([names.webhooks, names.invoices, names.commands])
+    found = await on.log.partitions([names.webhooks, names.invoices, names.commands])
     partitions = [TopicPartition(topic, number) for topic, numbers in found.items() for number in numbers]
     consumer = AIOKafkaConsumer(bootstrap_servers=on.bootstrap, group_id=on.settings.app_id, enable_auto_commit=False)
     await consumer.start()
@@ -332,56 +218,6 @@ async def nothing_is_left(on: Stage) -> bool:
         return all([(await consumer.committed(each) or 0) >= ends[each] for each in partitions])
     finally:
         await consumer.stop()
-
-
-async def documents(on: Stage) -> list[dict[str, Any]]:
-    held: list[dict[str, Any]] = []
-    for kind in ("invoices", "creditmemos"):
-        held += await on.read(f"{on.quickbooks_url}/_sandbox/{kind}")
-    return held
-
-
-@dataclass
-class Verdict:
-    """Both books compared; `examples` are invoice ids, `strangers` documents that belong to no invoice."""
-
-    duplicates: int = 0
-    lost: int = 0
-    cents_off: Decimal = Decimal(0)
-    examples: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return f"{self.duplicates} duplicates, {self.lost} lost, {self.cents_off:f} cents off"
-
-
-def compare(billed: dict[str, Any], held: Sequence[dict[str, Any]]) -> Verdict:
-    """Each invoice once, in the company of its currency, with Metronome's total to the cent."""
-    verdict = Verdict()
-    documents_by_invoice: dict[str, list[dict[str, Any]]] = {each: [] for each in billed}
-    for document in held:
-        invoice_id = str(document["PrivateNote"]).partition("\n")[0].removeprefix("Metronome invoice ")
-        total, currency = billed_total(billed[invoice_id]) if invoice_id in billed else (None, "")
-        if total is None or document["realm_id"] != {"USD": US, "EUR": EU}[currency]:
-            verdict.strangers.append(f"{document['realm_id']}/{document['Id']}")
-        else:
-            documents_by_invoice[invoice_id].append(document)
-    for invoice_id, found in documents_by_invoice.items():
-        total, currency = billed_total(billed[invoice_id])
-        verdict.lost += not found
-        verdict.duplicates += max(0, len(found) - 1)
-        off = sum((abs(Decimal(each["TotalAmt"]) - total) for each in found), Decimal(0))
-        verdict.cents_off += off / quantum(currency)
-        if len(found) != 1 or off:
-            verdict.examples.append(invoice_id)
-    return verdict
-
-
-def billed_total(invoice: dict[str, Any]) -> tuple[Decimal, str]:
-    """Metronome's total in whole units, to the cent and without its sign, and its currency."""
-    unit = unit_of(invoice["credit_type"]["name"])
-    total = round_half_up(unit.major(Decimal(invoice["total"])), quantum(unit.currency))
-    return total.copy_abs(), unit.currency
 
 
 def say(text: str) -> None:

@@ -19,7 +19,7 @@ from stream.kafka.admin import TopicSpec, declare_topics
 from tests import BOUND_SECONDS
 from tests.brokers import Broker
 
-from .rig import SOON_GIVEN_UP, Rig, closing, ended, killed, running_rig
+from .rig import SEEN_SOON, SOON_GIVEN_UP, Rig, closing, ended, killed, running_rig
 
 pytestmark = pytest.mark.kafka
 
@@ -27,11 +27,7 @@ INVOICES = 200
 NEVER_SECONDS = 3600
 """QuickBooks' answers take so long, and are waited for so long, that what ends within `BOUND_SECONDS` had none."""
 US, EU = Company("9341450000000001"), Company("9341450000000002", "Sandbox Company EU", currency="EUR")
-COMMON = SOON_GIVEN_UP | {
-    "POLICY__DEFAULT_ITEM_ID": "1",
-    "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1",
-    "QUICKBOOKS__TRUST_REQUESTIDS": "true",  # what was recorded and never left is not waited for, two minutes
-}
+COMMON = SOON_GIVEN_UP | {"POLICY__DEFAULT_ITEM_ID": "1", "QUICKBOOKS__BACKOFF_MAX_SECONDS": "1"}
 TWO_COMPANIES = COMMON | {
     "ROUTING__BY_CURRENCY": f'{{"EUR": "{EU.realm_id}"}}',
     "QUICKBOOKS__REQUESTS_PER_SECOND": "40",  # so that there is a middle in which to die
@@ -54,7 +50,7 @@ async def test_one_of_two_workers_is_killed_while_it_works(
 ) -> None:
     """200 webhooks in, 200 outcomes, no invoice twice, none missing, no cent off."""
     async with two_companies(kafka_bootstrap, tmp_path) as rig:
-        workers = [await rig.start_worker(), await rig.start_worker()]
+        workers = [await rig.start_worker(under=SEEN_SOON), await rig.start_worker(under=SEEN_SOON)]
         await rig.start_receiver()
         rig.sandbox.quickbooks_faults.add(closing(open_for=INVOICES * 3 // 4))
         await rig.deliver(*rig.generated())
@@ -65,7 +61,7 @@ async def test_one_of_two_workers_is_killed_while_it_works(
         assert len(rig.done()) < INVOICES, "it was not in the middle of its work"
         rig.sandbox.quickbooks_faults.clear()
         if restarted:
-            await rig.start_worker()
+            await rig.start_worker(under=SEEN_SOON)
         await rig.posts_everything_once()
 
 
@@ -76,7 +72,7 @@ async def test_a_worker_is_killed_with_writes_under_way(kafka_bootstrap: str, tm
     broker, scene = Broker("kafka", kafka_bootstrap), generate(3, 40, now=datetime.now(UTC))
     patient = COMMON | {"QUICKBOOKS__TIMEOUT_SECONDS": str(NEVER_SECONDS)}
     async with running_rig(broker, tmp_path, patient, scene=scene, quickbooks=books) as rig:
-        worker = await rig.start_worker()
+        worker = await rig.start_worker(under=SEEN_SOON)
         slow = Fault("delay", "/invoice", "POST", count=10_000, delay_seconds=NEVER_SECONDS)
         rig.sandbox.quickbooks_faults.add(slow)
         await rig.deliver(*rig.generated())
@@ -86,7 +82,7 @@ async def test_a_worker_is_killed_with_writes_under_way(kafka_bootstrap: str, tm
         lost = [each for each in written if not rig.outcomes_of(each)]
         assert len(lost) >= 10
         rig.sandbox.quickbooks_faults.clear()
-        await rig.start_worker()
+        await rig.start_worker(under=SEEN_SOON)
         await rig.posts_everything_once()
         assert all(rig.outcomes_of(each)[0].adopted for each in lost)
 
@@ -96,7 +92,7 @@ async def test_a_busy_worker_ends_in_time_when_asked_to(kafka_bootstrap: str, tm
     broker, scene = Broker("kafka", kafka_bootstrap), generate(4, 30, now=datetime.now(UTC))
     patient = COMMON | {"QUICKBOOKS__TIMEOUT_SECONDS": str(NEVER_SECONDS)}
     async with running_rig(broker, tmp_path, patient, scene=scene) as rig:
-        worker = await rig.start_worker()
+        worker = await rig.start_worker(under=SEEN_SOON)
         silent = Fault("hang", "/invoice", "POST", count=10_000, after_commit=True, delay_seconds=NEVER_SECONDS)
         rig.sandbox.quickbooks_faults.add(silent)
         await rig.deliver(*rig.generated())
@@ -104,7 +100,7 @@ async def test_a_busy_worker_ends_in_time_when_asked_to(kafka_bootstrap: str, tm
         worker.process.send_signal(signal.SIGTERM)
         assert await ended(worker) == 0
         rig.sandbox.quickbooks_faults.clear()
-        await rig.start_worker()
+        await rig.start_worker(under=SEEN_SOON)
         await rig.posts_everything_once()
 
 
