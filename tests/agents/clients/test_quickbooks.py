@@ -195,7 +195,9 @@ def test_decimals_leave_as_plain_numbers_with_every_digit(number: str, text: str
 async def test_another_object_than_was_asked_for_is_doubt() -> None:
     """A write to it would go to somebody else's document."""
     other = b'{"Invoice": {"Id": "8", "SyncToken": "0", "TotalAmt": 10, "CustomerRef": {"value": "58"}}}'
-    client, _ = client_of(Scripted(Answer(200, {}, other), Answer(200, {}, other.replace(b'"8"', b'"7"'))))
+    right = Answer(200, {}, other.replace(b'"8"', b'"7"'))
+    client, _ = client_of(Scripted(Answer(200, {}, other), right, right))
     with pytest.raises(OutcomeUnknown, match="asked for Invoice 7 and answered with 8"):
         await client.fetch("42", "Invoice", "7")
-    assert (await client.fetch("42", "Invoice", "7"))["Id"] == "7"
+    for asked in ("7", "007"):
+        assert (await client.fetch("42", "Invoice", asked))["Id"] == "7"
