@@ -18,8 +18,9 @@ test: $(VENV)/.dev  ## Run all tests, four files at a time; ARGS="-k delivery" p
 clients: $(VENV)/.dev  ## Let the clients of others drive the simulators: Python, Node, Java
 	@$(BIN)/python -m pytest -m clients $(ARGS)
 
-fuzz: $(VENV)/.dev  ## Send 10,000 random requests to both simulators
-	@SANDBOX_FUZZ_REQUESTS=10000 $(BIN)/python -m pytest tests/simulators/fuzz $(ARGS)
+fuzz: $(VENV)/.dev  ## Send 10,000 random requests to both simulators, and 100,000 odd inputs to ours; SEED=123 INPUTS=1 repeats one run of these
+	@$(if $(SEED),,SANDBOX_FUZZ_REQUESTS=10000 $(BIN)/python -m pytest tests/simulators/fuzz $(ARGS))
+	@$(BIN)/python -m tests.fuzz.run --inputs $(or $(INPUTS),100000) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.dev  ## Lint and type-check
 	$(BIN)/ruff check .

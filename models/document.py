@@ -4,12 +4,11 @@ It names customers and items by their Metronome ids, so that it is the same byte
 """
 
 from datetime import date
-from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from .money import exact_sum
+from .money import Amount, exact_sum
 from .record import Value
 
 Kind = Literal["invoice", "creditmemo"]
@@ -85,10 +84,10 @@ class Line(Value):
     """
 
     item: ItemReference
-    amount: Decimal
+    amount: Amount
     description: str
-    quantity: Decimal | None = None
-    unit_price: Decimal | None = None
+    quantity: Amount | None = None
+    unit_price: Amount | None = None
     tax_code: str | None = None
     class_id: str | None = None
 
@@ -114,13 +113,13 @@ class Document(Value):
     private_note: str
     customer_memo: str
     lines: tuple[Line, ...]
-    total: Decimal
+    total: Amount
     sales_term_id: str | None = None
     class_id: str | None = None
     department_id: str | None = None
     email: str | None = None
     custom_fields: dict[str, str] = Field(default_factory=dict)
-    exchange_rate: Decimal | None = None
+    exchange_rate: Amount | None = None
     global_tax_calculation: GlobalTax | None = None
     constituents: tuple[str, ...] = ()
     replaces: str | None = None

@@ -1,11 +1,11 @@
 """The rows of the tables, and the one fold that moves an invoice from state to state."""
 
 from datetime import date
-from decimal import Decimal
 from typing import Any, Literal
 
 from .document import Kind
 from .events import ConnectionChanged
+from .money import Amount
 from .outcomes import ErrorFacts, Result
 from .record import Address, Moment, Record, Value
 from .subject import Cause, RowKey, Subject
@@ -75,7 +75,7 @@ class LedgerEntry(Record):
     qbo_id: str | None = None
     sync_token: str | None = None
     doc_number: str | None = None
-    total: Decimal | None = None
+    total: Amount | None = None
     currency: str | None = None
     attempts: int = 0
     refusals: int = 0

@@ -6,7 +6,9 @@ Sources: docs/vendors/metronome.md §1.3 (units), docs/vendors/quickbooks.md §1
 import json
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 """Enough digits that no product or sum of invoice figures is ever rounded on the way."""
@@ -28,6 +30,22 @@ _QUANTUMS = {0: Decimal(1), 2: Decimal("0.01"), 3: Decimal("0.001")}
 
 class UnknownUnit(ValueError):
     """The pricing unit is not a currency that we know; an unknown unit is refused, never guessed."""
+
+
+DIGITS_MAX = 1000
+"""No number in a record of ours has more digits: to write out 1E+999999999 takes minutes and gigabytes."""
+
+
+def bounded(number: Decimal) -> Decimal:
+    """The number itself; raises ValueError when it has more than `DIGITS_MAX` digits before or behind its point."""
+    exponent = number.as_tuple().exponent
+    if not (isinstance(exponent, int) and exponent >= -DIGITS_MAX and number.adjusted() <= DIGITS_MAX):
+        raise ValueError(f"a number of more than {DIGITS_MAX} digits")
+    return number
+
+
+Amount = Annotated[Decimal, AfterValidator(bounded)]
+"""A number in a record of ours, or in a document of QuickBooks'."""
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal)

@@ -1,9 +1,9 @@
 """What became of each command: one outcome per command, however often it was attempted."""
 
-from decimal import Decimal
 from typing import Literal
 
 from .document import Kind
+from .money import Amount
 from .record import Address, Moment, Record, Value
 from .subject import Cause, Subject
 
@@ -45,7 +45,7 @@ class Outcome(Record):
     qbo_id: str | None = None
     sync_token: str | None = None
     doc_number: str | None = None
-    total: Decimal | None = None
+    total: Amount | None = None
     currency: str | None = None
     requestid: str | None = None
     intuit_tid: str | None = None

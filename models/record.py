@@ -4,7 +4,7 @@ JSON with `type` and a schema `version`; Decimals travel as JSON strings, becaus
 in most parsers. Readers accept older versions for ever, since the log is kept for ever.
 """
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 def _aware(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a moment needs its time zone, such as 2026-11-02T00:00:00Z")
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError(f"the year {moment.year} leaves no room for time zones and pauses")
     return moment
 
 

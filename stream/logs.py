@@ -11,6 +11,10 @@ QUIET = ("aiokafka", "faust", "mode", "kafka")
 """Libraries whose own chatter starts at WARNING."""
 
 
+PARSING_ERRORS = "aiohttp.http_exceptions"
+"""The module whose errors quote what could not be parsed."""
+
+
 def configure(settings: Settings) -> None:
     level = getattr(logging, settings.logging.level.upper())
     shared: list[structlog.typing.Processor] = [
@@ -36,6 +40,15 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.getLogger("aiohttp.server").addFilter(_without_quotes)
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """That a request was no HTTP is told without its bytes: a body may be among them."""
+    kind = record.exc_info[0] if record.exc_info else None
+    if kind is not None and kind.__module__ == PARSING_ERRORS:
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {kind.__name__}", (), None
+    return True
 
 
 def _logger(*_: object) -> object:

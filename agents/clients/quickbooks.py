@@ -64,9 +64,12 @@ class QuickBooksClient:
         return response
 
     async def fetch(self, realm: str, entity: str, qbo_id: str) -> dict[str, Any]:
-        """One object by id; `entity` in Intuit's spelling, such as `Invoice`."""
+        """One object by id; `entity` in Intuit's spelling, such as `Invoice`. Raises OutcomeUnknown for another one."""
         reply = await self._request("GET", realm, f"{entity.lower()}/{qbo_id}", {}, _given())
-        return checked(entity, reply.body.get(entity))
+        found = checked(entity, reply.body.get(entity))
+        if str(found["Id"]).lstrip("0") != qbo_id.lstrip("0"):  # a person may have written it with zeros before it
+            raise OutcomeUnknown(f"QuickBooks was asked for {entity} {qbo_id} and answered with {found['Id']}")
+        return found
 
     async def write(
         self,

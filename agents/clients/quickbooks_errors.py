@@ -9,13 +9,12 @@ at all). Codes: §6.2, whose class column decides here.
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, StrictBool, ValidationError
+from pydantic import BaseModel, StrictBool, StrictInt, ValidationError
 
-from models.money import parse_json
+from models.money import Amount, parse_json
 from models.outcomes import ErrorFacts
 
 from .failures import (
@@ -102,15 +101,19 @@ def read(answer: Answer) -> dict[str, Any]:
             raise OutcomeUnknown(f"QuickBooks answered {status} with a body that holds no Fault of its own", facts)
 
 
+_Text = str | StrictInt
+"""Strict, since to make an integer of the Decimal 1E+999999999 takes minutes."""
+
+
 class _Reference(BaseModel):
-    value: str | int
+    value: _Text
 
 
 class _Object(BaseModel):
     """What every object has."""
 
-    Id: str | int
-    SyncToken: str | int | None = None
+    Id: _Text
+    SyncToken: _Text | None = None
     CurrencyRef: _Reference | None = None
 
 
@@ -123,7 +126,7 @@ class _ListEntry(_Object):
 
 
 class _Tax(BaseModel):
-    TotalTax: Decimal | None = None
+    TotalTax: Amount | None = None
 
 
 class _ItemDetail(BaseModel):
@@ -135,8 +138,8 @@ class _SalesLine(BaseModel):
 
 
 class _Sale(_Object):
-    TotalAmt: Decimal
-    DocNumber: str | int | None = None
+    TotalAmt: Amount
+    DocNumber: _Text | None = None
     PrivateNote: str | None = None
     CustomerRef: _Reference
     TxnTaxDetail: _Tax | None = None

@@ -38,8 +38,22 @@ def create_receiver(settings: Settings, publish: Publish, clock: Callable[[], fl
     """
     endpoint = _Endpoint(settings, publish, clock)
     app = web.Application(client_max_size=settings.receiver.body_bytes_max, middlewares=[_json_errors])
-    app.add_routes([web.post(PATH, endpoint.receive), web.get("/healthz", _healthz)])
+    app.add_routes(
+        [
+            web.post(PATH, endpoint.receive, expect_handler=_go_on_with_the_body),
+            web.get("/healthz", _healthz, expect_handler=_go_on_with_the_body),
+        ]
+    )
     return app
+
+
+async def _go_on_with_the_body(request: web.Request) -> None:
+    """As aiohttp's own for `Expect: 100-continue`. For all else it repeats the header in its answer, and breaks where
+    that is no text."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
 async def _healthz(_: web.Request) -> web.Response:

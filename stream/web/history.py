@@ -147,9 +147,9 @@ def _moved(state: str | None, settled: str | None, step: Event) -> str | None:
     if step.state is None:
         return None
     if step.role == "outcomes":
-        if step.state != "unchanged":
-            return step.state
-        return settled if settled in _FINAL else "posted"
+        if step.state == "unchanged":
+            return settled if settled in _FINAL else "posted"
+        return step.state if step.state in LEGAL_MOVES else None
     if state is None:
         return step.state
     if step.state == DEAD_LETTER:

@@ -82,7 +82,7 @@ _SAME_IN_STEP = (
     "role", "at", "what", "summary", "realm", "invoice_id", "cause", "state", "reason", "remedy", "waits_for",
 )  # fmt: skip
 _ORDER_UNITS = 1_000_000
-_ORDER_MAX = 2**63 - 1
+_ORDER_MAX = Decimal((2**63 - 1) // _ORDER_UNITS)
 
 
 class NotAnIndex(OperatorError):
@@ -307,7 +307,7 @@ def _order(total: Any) -> int | None:
     """An integer by which to sort amounts, and for nothing else: SQLite has no exact decimals."""
     if total is None:
         return None
-    return max(-_ORDER_MAX, min(_ORDER_MAX, int(Decimal(str(total)) * _ORDER_UNITS)))
+    return int(max(-_ORDER_MAX, min(_ORDER_MAX, Decimal(str(total)))) * _ORDER_UNITS)
 
 
 def _place(address: Address) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Installation:
     trust_requestids: bool
     batch_size: int
     retry_seconds: float = 600.0
+    dead_letters_in_a_row_max: int = 20
     note: Callable[..., None] = lambda *_: None
 
     def company_partition(self, realm: str) -> int:
@@ -171,7 +172,7 @@ class Worker:
             retry=RetryPolicy(at.retry_seconds, 30, at.loop.time),
             in_flight_max=at.in_flight_max,
             unacknowledged_max=at.unacknowledged_max,
-            dead_letters_in_a_row_max=20,
+            dead_letters_in_a_row_max=at.dead_letters_in_a_row_max,
             message_bytes_max=16_777_216,
             batch_size=at.batch_size,
             batch_wait_seconds=0.05,
@@ -207,5 +208,5 @@ class Worker:
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None
     ) -> "asyncio.Future[int]":
         count = {"deadletters": 1, "webhooks": self._at.webhook_partitions}.get(role, self._at.company_partitions)
-        partition = partition_of((key or b"").decode(), count)
+        partition = partition_of((key or b"").decode(errors="replace"), count)
         return self._producer.send(TOPICS[role], partition, key, value or b"", headers)

@@ -5,7 +5,9 @@ from decimal import Decimal, localcontext
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from models.document import ItemReference, Line
 from models.metronome import LineItem
 from models.money import EXPONENTS, UnknownUnit, exact_sum, parse_json, quantum, round_half_up, unit_of
 from tests.builders import a_line
@@ -65,3 +67,14 @@ def test_sums_are_exact_whatever_the_context_of_the_thread(amounts: list[Decimal
     with localcontext(prec=3):
         found = exact_sum(amounts)
     assert found == Decimal(sum(int(amount.scaleb(15)) for amount in amounts)).scaleb(-15)
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "-1E-999999999", "0e999999", "1E+1001", f"0.{'1' * 1001}"])
+def test_a_number_that_nobody_can_write_out_is_in_no_record(number: str) -> None:
+    with pytest.raises(ValidationError, match="a number of more than 1000 digits"):
+        Line(item=ItemReference(name="Calls"), amount=1, description="", quantity=number, unit_price=1)
+
+
+def test_a_number_of_a_thousand_digits_can_be_in_one() -> None:
+    for number in ("1E+1000", "-1E-1000", "0.005", "0"):
+        assert Line(item=ItemReference(name="Calls"), amount=number, description="").amount == Decimal(number)

@@ -3,8 +3,11 @@
 from datetime import date
 from decimal import Decimal
 
+import pytest
+from pydantic import ValidationError
+
 from models.commands import COMMANDS, PostInvoice
-from models.events import InvoiceEnriched
+from models.events import ConnectionChanged, InvoiceEnriched
 
 POST_INVOICE = b"""{"version":1,"realm":"9130355377388383",
 "facts":{"topic":"metronome.invoices","partition":1,"offset":42},"received_at":"2026-11-02T01:02:03Z","type":"PostInvoice","invoice_id":"d23458e0-c9a0-5538-9c3b-0a5a3f1e7b11",
@@ -33,3 +36,10 @@ def test_a_command_from_before_says_nothing_of_what_came_later() -> None:
 def test_facts_from_before_know_no_payer_and_no_hierarchy() -> None:
     facts = InvoiceEnriched.model_validate_json(INVOICE_ENRICHED)
     assert (facts.hierarchy, facts.payer_name, facts.payer_custom_fields) == (None, None, None)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-11-02T00:00:00"])
+def test_a_moment_leaves_room_for_what_is_reckoned_with_it(moment: str) -> None:
+    """A company whose connection changed at the end of time could never be connected again."""
+    with pytest.raises(ValidationError, match=r"the year|time zone"):
+        ConnectionChanged(realm="1", state="connected", changed_at=moment)

@@ -42,3 +42,23 @@ def test_a_standard_error_that_is_closed_is_no_trouble() -> None:
     """Logs go nowhere then; least of all to standard output."""
     done = run("console", shell='exec "$@" 2>&-')
     assert (done.returncode, done.stdout) == (0, "the answer\n")
+
+
+A_BAD_REQUEST = """
+import logging
+from aiohttp.http_exceptions import BadHttpMessage
+from stream import logs
+from stream.settings import Settings
+logs.configure(Settings())
+error = BadHttpMessage("Data after `Connection: close`: 'the body'")
+logging.getLogger("aiohttp.server").error("Error handling request from %s", "::1", exc_info=error)
+logging.getLogger("aiohttp.server").error("Error handling request from %s", "::2", exc_info=KeyError("ours"))
+"""
+
+
+def test_a_request_that_is_no_http_is_told_without_its_bytes() -> None:
+    program = [sys.executable, "-c", A_BAD_REQUEST]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=BOUND_SECONDS, check=True)
+    assert "Error handling request from ::1: BadHttpMessage\n" in done.stderr
+    assert "the body" not in done.stderr
+    assert "KeyError: 'ours'" in done.stderr

@@ -190,3 +190,14 @@ def test_decimals_leave_as_plain_numbers_with_every_digit(number: str, text: str
     body = encode({"Amount": Decimal(number)})
     assert body == f'{{"Amount":{text}}}'.encode()
     assert json.loads(body, parse_float=str, parse_int=str)["Amount"] == text
+
+
+async def test_another_object_than_was_asked_for_is_doubt() -> None:
+    """A write to it would go to somebody else's document."""
+    other = b'{"Invoice": {"Id": "8", "SyncToken": "0", "TotalAmt": 10, "CustomerRef": {"value": "58"}}}'
+    right = Answer(200, {}, other.replace(b'"8"', b'"7"'))
+    client, _ = client_of(Scripted(Answer(200, {}, other), right, right))
+    with pytest.raises(OutcomeUnknown, match="asked for Invoice 7 and answered with 8"):
+        await client.fetch("42", "Invoice", "7")
+    for asked in ("7", "007"):
+        assert (await client.fetch("42", "Invoice", asked))["Id"] == "7"

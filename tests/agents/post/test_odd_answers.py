@@ -162,3 +162,9 @@ def test_a_command_about_another_invoice_than_its_document_is_none() -> None:
 def test_lines_are_added_without_rounding() -> None:
     many = tuple(a_line("0.01") for _ in range(1000))
     assert isinstance(a_document(lines=many, total=Decimal("10.00")), Document)
+
+
+@pytest.mark.parametrize("field", ["Id", "SyncToken", "DocNumber", "TotalAmt"])
+def test_a_number_that_takes_minutes_to_write_out_is_odd(field: str) -> None:
+    with pytest.raises(OutcomeUnknown, match=f"{field}.* is odd"):
+        checked("Invoice", {**SALE, field: Decimal("1E+5000000")})

@@ -400,3 +400,18 @@ async def test_the_command_declares_its_topic_and_records_on_real_kafka(kafka_bo
     (record,) = [record async for record in EventLog(kafka_bootstrap, BOUND_SECONDS).read_range(topic)]
     assert (record.key, record.value) == (b"cus-1", EVENT)
     assert [name for name, _ in record.headers] == ["received-at", "source", "metronome-date"]
+
+
+@pytest.mark.parametrize(("expect", "status"), [(b"100-continue", 200), (b"\xff\xfe", 417), (b"more", 417)])
+async def test_what_a_sender_expects_is_met_or_refused(open_client, log, expect, status):
+    """Whatever its bytes: aiohttp's own answer repeats them, and breaks where they are no text."""
+    client = await open_client()
+    headers = {**signed(EVENT), "Host": "x", "Connection": "close", "Content-Length": str(len(EVENT))}
+    lines = [f"POST {PATH} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+    reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+    writer.write("\r\n".join(lines).encode() + b"\r\nExpect: " + expect + b"\r\n\r\n" + EVENT)
+    async with asyncio.timeout(BOUND_SECONDS):
+        answer = await reader.read()
+    writer.close()
+    assert f"HTTP/1.1 {status} ".encode() in answer
+    assert len(log.records) == (status == 200)

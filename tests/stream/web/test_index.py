@@ -103,6 +103,12 @@ def test_sorting_by_total_is_numeric(index: Index) -> None:
     assert ids(found(index, sort="total")) == ["inv-3", "inv-2", "inv-1"]
 
 
+@pytest.mark.parametrize("total", ["1E+999999999", "-1E+999999999", "1E-999999999", "0E+999999999"])
+def test_a_total_that_no_integer_holds_is_sorted_too(index: Index, total: str) -> None:
+    index.apply(Batch(steps=[step(1, total=total), step(2, total="1.00")]))
+    assert set(ids(found(index, sort="total"))) == {"inv-1", "inv-2"}
+
+
 def test_pages_divide_the_rows_and_a_page_beyond_the_last_is_the_last(index: Index) -> None:
     index.apply(Batch(steps=[step(number) for number in range(1, 8)]))
     assert ids(found(index, page=2, page_rows=3)) == ["inv-4", "inv-3", "inv-2"]
