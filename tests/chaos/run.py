@@ -3,11 +3,12 @@
 python -m tests.chaos.run --seeds 10000     all seeds from 0 on; the last line counts what was broken
 python -m tests.chaos.run --seeds 10000 --from 50000    seeds that nobody has run before
 python -m tests.chaos.run --seed 123        one seed; when it fails, what happened to the invoice
-python -m tests.chaos.run --bugs            how many seeds it takes to catch each planted bug
+python -m tests.chaos.run --bugs            how many seeds it takes to catch each planted bug; --remember notes that
 """
 
 import argparse
 import hashlib
+import json
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
 
 from .bugs import BUGS, SEEDS_MAX, Bug
 from .invariants import COUNTS, Broken, broken
@@ -26,6 +28,8 @@ SEEDS_A_TASK = 50
 TRACE_LINES_MAX = 60
 TRACE_CHARACTERS_MAX = 300
 FAILURES_SHOWN_MAX = 5
+CATCHING = Path(__file__).with_name("catching.json")
+"""By bug, the first seed that catches it, which the test suite tries first; written by `--bugs --remember`."""
 PROGRESS_SECONDS = 10.0
 
 
@@ -137,9 +141,9 @@ def summary(verdicts: Iterable[Verdict], tell: Callable[[str], None] = lambda li
     return not counts, lines
 
 
-def catch(bug: Bug, seeds_max: int = SEEDS_MAX) -> Caught:
-    """Runs seeds with the bug planted until one fails that is well without it."""
-    for seed in range(seeds_max):
+def catch(bug: Bug, seeds_max: int = SEEDS_MAX, *, first: int | None = None) -> Caught:
+    """Runs seeds with the bug planted until one fails that is well without it; `first` that one, then all from 0 on."""
+    for seed in (*([] if first is None else [first]), *range(seeds_max)):
         with bug.planted():
             found = broken(run(seed))
         if found and not judge_clean(seed).found:
@@ -166,20 +170,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first of the seeds")
     parser.add_argument("--bugs", action="store_true", help="catch the planted bugs")
+    parser.add_argument("--remember", action="store_true", help="note which seed catches each")
     asked = parser.parse_args(arguments)
     if asked.bugs:
-        with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-            missed = 0
-            for caught in pool.map(_catch_by_index, range(len(BUGS))):
-                missed += caught.invariant is None
-                print(caught, flush=True)
-        return 1 if missed else 0
+        return _catch_all(asked.remember)
     verdicts = (
         [judge(asked.seed)] if asked.seed is not None else over_processes(range(asked.first, asked.first + asked.seeds))
     )
     well, lines = summary(verdicts, lambda line: print(line, file=sys.stderr, flush=True))
     print("\n".join(lines))
     return 0 if well else 1
+
+
+def _catch_all(remember: bool) -> int:
+    caught: list[Caught] = []
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        for each in pool.map(_catch_by_index, range(len(BUGS))):
+            caught.append(each)
+            print(each, flush=True)
+    if remember:
+        seeds = {each.bug: each.seeds - 1 for each in caught if each.invariant is not None}
+        CATCHING.write_text(json.dumps(seeds, indent=2) + "\n")
+    return 1 if any(each.invariant is None for each in caught) else 0
 
 
 def _catch_by_index(index: int) -> Caught:
