@@ -26,14 +26,18 @@ between two of ours means another writer (`agents.pipeline.ChangelogFence`).
 What is overridden here is listed, and checked at start, in `contract.py`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import faust
+import structlog
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 
 from .broker_requests import bound_consumer, bound_producer
+
+log = structlog.get_logger()
 
 FETCH_BYTES_MIN = 32_768
 """A fetch that holds this much returns at once."""
@@ -74,7 +78,14 @@ def patch_transport(
         async def wait_empty(self) -> None:
             await drain()
             self._buffered_partitions.clear()
-            await self.commit_and_end_transactions()
+            try:
+                await self.commit_and_end_transactions()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # The membership in the group ended under the commit: the next owner does again what was acknowledged.
+                log.warning("not_committed_before_partitions_go")
 
         def _new_consumer_thread(self) -> PatchedConsumerThread:
             return PatchedConsumerThread(self, loop=self.loop, beacon=self.beacon)

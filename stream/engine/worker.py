@@ -76,20 +76,27 @@ async def run_worker(
                 if crashed.done():
                     crashed.result()
             finally:
-                reason = app.crash_reason
-                if reason is not None:
-                    end_within_bounds(1, _in_words(reason))
-                await app.stop()
-                for task in (checking, started, stopped, crashed):
-                    task.cancel()
-    if reason is not None:
-        raise WorkerCrashed(_in_words(reason)) from reason
+                if app.crash_reason is not None:
+                    end_within_bounds(1, _in_words(app.crash_reason))
+                await _stop(app, checking, started, stopped, crashed)
 
 
 async def _started(app: faust.App) -> None:
     """Returns when the tables are recovered, which takes for ever where the group lets this worker in no more."""
     await app.start()
     await app.tables.wait_until_recovery_completed()
+
+
+async def _stop(app: faust.App, *tasks: "asyncio.Task[object]") -> None:
+    """Raises WorkerCrashed with the reason for which the app ends, if there is one, however its stop ends."""
+    reason = app.crash_reason
+    try:
+        await app.stop()
+    finally:
+        for task in tasks:
+            task.cancel()
+        if reason is not None:
+            raise WorkerCrashed(_in_words(reason)) from reason
 
 
 def _in_words(reason: BaseException) -> str:

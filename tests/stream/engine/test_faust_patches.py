@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import faust
+import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 from yarl import URL
@@ -142,3 +143,24 @@ async def test_what_the_patches_override_is_what_faust_runs(embedded_bootstrap: 
         assert sum(ends.values()) == RECORDS
         for number, end in ends.items():
             assert work.app.tables["values"].fence.expect(number) == end
+
+
+async def test_a_commit_that_ends_with_the_membership_ends_nothing_else(
+    embedded_bootstrap: str, tmp_path: Path
+) -> None:
+    """aiokafka cancels a commit under way when the group lets the consumer in no more; who cancels us is heeded."""
+    async with working(embedded_bootstrap, tmp_path) as work:
+        consumer: Any = work.app.consumer
+        commit = consumer.commit_and_end_transactions
+        commits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        consumer.commit_and_end_transactions = lambda: commits
+        commits.cancel()
+        await consumer.wait_empty()
+        assert "drain" in work.calls
+        commits = asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(consumer.wait_empty())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        consumer.commit_and_end_transactions = commit
