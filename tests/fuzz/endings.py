@@ -106,7 +106,7 @@ def _ends(world: World) -> Iterator[str]:
                     yield f"{topic}[{partition}]@{offset}"
                 case "webhooks":
                     for name in (FORWARDED_FROM_HEADER, POSTPONED_FROM_HEADER):
-                        yield stored.headers.get(name, b"").decode()
+                        yield stored.headers.get(name, b"").decode(errors="replace")
                 case "invoices":
                     yield str(record.webhook)
                 case "commands":

@@ -25,6 +25,7 @@ HEADERS = {
     "location": ("/", "https://elsewhere.example/"),
 }
 _ID = re.compile(r"[0-9a-f-]*[0-9][0-9a-f-]*")
+_TOTAL = re.compile(rb'("TotalAmt": ?)([0-9.]+)')
 LOST_SHARE = 0.05
 FOUND_BY = ("Id", "DocNumber", "PrivateNote", "TotalAmt", "SyncToken")
 FORMER_MAX = 50
@@ -65,6 +66,8 @@ class LyingNetwork(Network):
             headers[name] = dice.choice(HEADERS[name])
         if dice.random() < 0.2 and former:
             body = dice.choice(former)  # the answer to another question of the kind
+        elif dice.random() < 0.2:
+            body = _TOTAL.sub(rb"\g<1>1\2", body)  # another number
         elif dice.random() < 0.8:
             body = spoiled(dice, body, former)
         if len(former) < FORMER_MAX:
