@@ -44,6 +44,8 @@ _RANK = {"webhooks": 0, "invoices": 1, "commands": 2, "outcomes": 3, "deadletter
 _ON_THE_WAY = ("received", "enriched", "commanded")
 _IN_BOOKS = ("posted", "updated", "unchanged")
 _UNSETTLED = ("parked", "uncertain")
+_OF_INVOICES = ("unchanged", *LEGAL_MOVES)
+"""Results that say something of an invoice; the others are about customers, items and what waited."""
 _FINAL = ("posted", "updated", "voided")
 
 SUMMARY_CHARACTERS_MAX = 500
@@ -147,9 +149,9 @@ def _moved(state: str | None, settled: str | None, step: Event) -> str | None:
     if step.state is None:
         return None
     if step.role == "outcomes":
-        if step.state == "unchanged":
-            return settled if settled in _FINAL else "posted"
-        return step.state if step.state in LEGAL_MOVES else None
+        if step.state != "unchanged":
+            return step.state
+        return settled if settled in _FINAL else "posted"
     if state is None:
         return step.state
     if step.state == DEAD_LETTER:
@@ -304,7 +306,7 @@ def _of_outcome(record: RawRecord) -> Event:
     outcome = Outcome.model_validate_json(record.value or b"")
     subject_id = outcome.subject.id
     summary, cause = _outcome_summary(outcome), str(outcome.command)
-    if outcome.subject.kind != "invoice":
+    if outcome.subject.kind != "invoice" or outcome.result not in _OF_INVOICES:
         return _step("outcomes", record, outcome.result, summary, realm=outcome.realm, cause=cause)
     sets: dict[str, str | float | None] = {"realm": outcome.realm}
     if (taken_back := reversed_id(subject_id)) is not None:

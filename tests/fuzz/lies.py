@@ -77,13 +77,13 @@ class LyingNetwork(Network):
 
 def believable(request: http.Request, honest: Answer, lie: Answer) -> bool:
     """Whether nobody could know that it is one, and believing it would do harm: a business Fault about a write that was
-    carried out, and well-formed news about which documents there are.
+    carried out, a false id of what was made, and well-formed news about which documents there are.
     """
     said, truth = _said(lie), _said(honest)
     if said is None or isinstance(truth, Failure | None):
         return False
     if request.method == "POST":
-        return isinstance(said, Failure) or _refused_items(said) > _refused_items(truth)
+        return isinstance(said, Failure) or _refused_items(said) > _refused_items(truth) or _has_false_id(said, truth)
     return isinstance(said, dict) and "QueryResponse" in truth and _documents(said) not in (None, _documents(truth))
 
 
@@ -95,6 +95,24 @@ def _said(answer: Answer) -> Any:
         return None
     except Failure as failure:
         return failure
+
+
+def _has_false_id(said: dict[str, Any], truth: dict[str, Any]) -> bool:
+    """Whether a document is called by an id that it has not, and all else of it is right."""
+    ids = dict(_noted_ids(truth))
+    return any(each.isdecimal() and ids.get(note, each) != each for note, each in _noted_ids(said))
+
+
+def _noted_ids(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of the documents in the answer to a write, by the first line of their notes."""
+    items = said.get("BatchItemResponse", [said])
+    made = [
+        each[kind]
+        for each in (items if isinstance(items, list) else [])
+        for kind in SALES
+        if isinstance(each, dict) and isinstance(each.get(kind), dict)
+    ]
+    return [(str(each.get("PrivateNote")).partition("\n")[0], str(each.get("Id"))) for each in made]
 
 
 def _refused_items(said: dict[str, Any]) -> int:

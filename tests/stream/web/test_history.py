@@ -94,7 +94,9 @@ def test_unchanged_leaves_the_state_as_it_was() -> None:
 @pytest.mark.parametrize("result", ["mapped", "found", "created", "resumed"])
 def test_what_is_said_of_customers_and_items_moves_no_invoice(result: Result) -> None:
     """Though the record says that it speaks of one: whoever wrote it, the pages go on."""
-    assert fold([WEBHOOK, ENRICHED, command(), outcome(result), command(1)])["state"] == "commanded"
+    told = outcome(result)
+    assert (told.what, told.invoice_id, told.state) == (result, None, None)
+    assert fold([WEBHOOK, ENRICHED, command(), told, command(1)])["state"] == "commanded"
 
 
 def test_a_command_that_is_not_answered_yet_is_under_way() -> None:
