@@ -154,7 +154,7 @@ def next_step(state: WriteState, goal: Goal, now: float, *, trust_requestids: bo
         write = goal.write(entry, state.numbers_taken)
         match write:
             case Send(requestid=attempt.requestid, number=attempt.doc_number) if (
-                trust_requestids and state.refusal is None
+                trust_requestids and state.refusal is None and not state.requestid_used
             ):
                 return replace(write, certain=False)
         return WaitUntil(state.run_ends_at)

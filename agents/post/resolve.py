@@ -72,9 +72,7 @@ def remember_billed(command: PostInvoice, sink: Sink) -> None:
 def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
     for other in stands_for(document):
         entry = sink.tables.invoices.get(RowKey.of(realm, other))
-        if entry is None or not (
-            entry.in_books or entry.attempt is not None or was_overwritten(entry, sink.tables.doc_numbers)
-        ):
+        if entry is None or not _may_stand(entry, sink):
             continue
         kind = "it replaces" if other == document.replaces else "it consolidates"
         raise Parked(
@@ -84,3 +82,9 @@ def _refuse_doubles(document: Document, realm: str, sink: Sink) -> None:
             remedy=f"void invoice {other} in Metronome, and let metronome-qbo watch find that, or send its webhook; "
             f"when {entry.doc_number or 'its document'} is void, this one is posted by itself",
         )
+
+
+def _may_stand(entry: LedgerEntry, sink: Sink) -> bool:
+    """Whether the books hold a document of it, or may do for all that is known."""
+    overwritten = entry.state != "voided" and was_overwritten(entry, sink.tables.doc_numbers)
+    return entry.in_books or entry.attempt is not None or overwritten

@@ -106,6 +106,11 @@ POSTING: list[tuple[str, WriteState, Step]] = [
         WaitUntil(ENDS),
     ),
     (
+        "not there, may still come, and QuickBooks has had this very request: it would only say so again",
+        WriteState(SENT, run_ends_at=ENDS, looked_up_at=NOW, requestid_used=True),
+        WaitUntil(ENDS),
+    ),
+    (
         "not there, and it was too early to say: look again when it cannot come any more",
         WriteState(SENT, run_ends_at=NOW, looked_up_at=NOW - 60),
         LookUp(NOW),

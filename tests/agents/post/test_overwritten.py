@@ -69,6 +69,19 @@ async def test_a_consolidated_invoice_does_not_bill_it_again() -> None:
     assert "would bill twice" in str(outcome.reason)
 
 
+async def test_one_that_is_void_holds_up_no_other() -> None:
+    """Its number was claimed, nothing of it was found, and it is void: the consolidated invoice is posted."""
+    world = forgetful()
+    await parked_over(world)
+    [document] = world.live()
+    world.edited_by_a_person("Invoice", document["Id"], DocNumber="another", PrivateNote="of somebody else")
+    assert (await world.run(a_void())).result == "skipped"
+    parent = "11111111-0000-4000-8000-000000000001"
+    wanted = a_document("10.00", invoice_id=parent, constituents=(INVOICE_ID,))
+    outcome = await world.run(a_post(invoice_id=parent).replace(document=wanted))
+    assert outcome.result == "posted", outcome
+
+
 @pytest.mark.parametrize("claimed_by", [INVOICE_ID[:8] + "-ffff-4fff-8fff-ffffffffffff", None])
 async def test_a_number_that_nobody_or_another_invoice_claimed_tells_nothing(claimed_by: str | None) -> None:
     world = forgetful()
