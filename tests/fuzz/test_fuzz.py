@@ -19,7 +19,7 @@ from stream.web import history
 
 from .run import in_this_process, judge, over_processes, summary
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "2000"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "5000"))
 FIRST_SEED = 0
 RUNS_MAX = 20
 """So many runs it may take to find a fault that was planted."""
