@@ -9,7 +9,7 @@ from models.events import InvoiceEnriched
 from models.policy import Policy
 from models.record import Address
 
-from .translate import translate
+from .translate import of_facts, translate
 
 
 def hand_over(facts: InvoiceEnriched, to: str, at: Address, *, policy_of: Callable[[str], Policy]) -> HandOver:
@@ -17,12 +17,8 @@ def hand_over(facts: InvoiceEnriched, to: str, at: Address, *, policy_of: Callab
     there = facts.replace(realm=to, routed_to=None, owner_epoch=facts.owner_epoch + 1)
     stays = _commands(facts, at, policy_of)
     return HandOver(
-        realm=facts.realm,
-        facts=at,
-        received_at=facts.received_at,
+        **of_facts(facts, at),
         invoice_id=facts.invoice_id,
-        owner_epoch=facts.owner_epoch,
-        customer_id=facts.customer_id,
         to=to,
         goes=_commands(there, at, policy_of),
         stays=tuple(each.replace(routed_to=to) if isinstance(each, PostInvoice) else each for each in stays),

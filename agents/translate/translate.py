@@ -230,17 +230,20 @@ def _texts(
     return note, memo
 
 
+def of_facts(facts: InvoiceEnriched, at: Address) -> dict[str, Any]:
+    """The fields by which a command of an invoice says which facts it was decided from."""
+    return {
+        "realm": facts.realm,
+        "facts": at,
+        "facts_fetched_at": facts.fetched_at,
+        "received_at": facts.received_at,
+        "customer_id": facts.customer_id,
+        "owner_epoch": facts.owner_epoch,
+    }
+
+
 def _post(document: Document, facts: InvoiceEnriched, at: Address) -> Command:
-    return PostInvoice(
-        realm=facts.realm,
-        facts=at,
-        facts_fetched_at=facts.fetched_at,
-        received_at=facts.received_at,
-        invoice_id=document.invoice_id,
-        customer_id=facts.customer_id,
-        owner_epoch=facts.owner_epoch,
-        document=document,
-    )
+    return PostInvoice(**of_facts(facts, at), invoice_id=document.invoice_id, document=document)
 
 
 def _take_back(invoice: Invoice, facts: InvoiceEnriched, at: Address, policy: Policy) -> Command:
@@ -264,28 +267,13 @@ def _reversal(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> Docum
 
 
 def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_hand: str | None = None) -> Command:
-    return VoidInvoice(
-        realm=facts.realm,
-        facts=at,
-        facts_fetched_at=facts.fetched_at,
-        received_at=facts.received_at,
-        invoice_id=invoice_id,
-        customer_id=facts.customer_id,
-        owner_epoch=facts.owner_epoch,
-        reason=reason,
-        by_hand=by_hand,
-    )
+    return VoidInvoice(**of_facts(facts, at), invoice_id=invoice_id, reason=reason, by_hand=by_hand)
 
 
 def _decline(facts: InvoiceEnriched, at: Address, declined: Declined) -> Command:
     return DeclineInvoice(
-        realm=facts.realm,
-        facts=at,
-        facts_fetched_at=facts.fetched_at,
-        received_at=facts.received_at,
+        **of_facts(facts, at),
         invoice_id=facts.invoice_id,
-        customer_id=facts.customer_id,
-        owner_epoch=facts.owner_epoch,
         decision=declined.decision,
         rule=declined.rule,
         reason=cut(clean(declined.reason), REASON_LENGTH_MAX),
