@@ -94,7 +94,8 @@ async def _main(command: EnsureCustomer, since: Address, sink: Sink) -> tuple[Cu
 
 async def _named(command: EnsureCustomer, sink: Sink) -> Json | None:
     """The QuickBooks customer that the custom field names. It names one of the company in which the customer was billed
-    first: in another it counts when it is one of that name, and for nothing when there is none. Else raises Parked.
+    first: in another it counts when it is one of that name and nobody else's, and for nothing when there is none, or
+    when another Metronome customer has it. Else raises Parked.
     """
     need, realm = command.customer, command.realm
     if need.qbo_id is None:
@@ -105,6 +106,8 @@ async def _named(command: EnsureCustomer, sink: Sink) -> Json | None:
         if need.away:
             return None
         raise
+    if need.away and _owner(realm, named, sink.tables.customers) not in (None, need.customer_id):
+        return None
     if not need.away or _noted(named) == need.customer_id or _is_named(named, need.name):
         return named
     raise Parked(
@@ -185,7 +188,7 @@ def _choose(
 
     free = []
     for entry in entries:
-        owner = _noted(entry) or _owner(realm, entry, customers)
+        owner = _owner(realm, entry, customers)
         if owner in (None, need.customer_id):
             free.append(entry)
         elif is_active(entry):
@@ -256,7 +259,9 @@ def _noted(entry: Json) -> str | None:
 
 
 def _owner(realm: str, entry: Json, customers: SearchedTable[CustomerMapping]) -> str | None:
-    """The Metronome customer that is mapped to a QuickBooks customer already, whatever its currency."""
+    """The Metronome customer whose a QuickBooks customer is: by its Notes, or mapped already, whatever its currency."""
+    if (noted := _noted(entry)) is not None:
+        return noted
     rows = (customers.get(key) for key in customers.keys_containing(saying("qbo_id", entry["Id"])))
     return next((row.customer_id.partition("/")[0] for row in rows if row is not None and row.realm == realm), None)
 

@@ -174,7 +174,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         repeats=plan.repeats,
         slow=plan.slow,
         in_flight_max=dice.choice((2, 8, 64)),
-        unacknowledged_max=Random(f"unacknowledged {seed}").choice((12, 24, 1000)),
+        unacknowledged_max=_unacknowledged_max(seed),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.trust_requestids,
         # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
@@ -185,9 +185,18 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
-    if seed % POISON_EVERY == 0:
+    if _is_poisoned(seed):
         world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
     return world
+
+
+def _unacknowledged_max(seed: int) -> int:
+    """An invoice that waits for an hour and more holds up its partition once so many wait behind it: not with 1000."""
+    return 1000 if _is_poisoned(seed) else Random(f"unacknowledged {seed}").choice((12, 24, 1000))
+
+
+def _is_poisoned(seed: int) -> bool:
+    return seed % POISON_EVERY == 0
 
 
 def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metronome) -> None:

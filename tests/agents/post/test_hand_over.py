@@ -171,3 +171,12 @@ async def test_a_customer_id_made_for_another_company_is_checked(world: World, n
         assert "map customer" in str(outcome.remedy)
     else:
         assert outcome.qbo_id == "58"
+
+
+async def test_a_customer_id_made_for_another_company_is_nobody_elses_here(world: World) -> None:
+    """Of two customers of one name, the first was matched by it."""
+    ensure = an_ensure_customer("Acme GmbH")
+    await run_all(world, ensure.replace(customer=ensure.customer.replace(customer_id="c-2")))
+    [outcome] = await run_all(world, ensure.replace(customer=ensure.customer.replace(qbo_id="58", away=True)))
+    assert outcome.result == "parked"
+    assert "already Metronome customer c-2" in str(outcome.reason)
