@@ -108,11 +108,12 @@ class QuickBooksClient:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
         answer = None
         while answer is None:
-            async with self._limiter.slot(realm, batch=path == "batch"):
+            async with self._limiter.slot(realm, batch=path == "batch") as leaves:
                 requestid, body = await content()
                 if self._limiter.pauses(realm):
                     continue  # a 429 came while the content was waited for: it takes its turn again
                 named = {"requestid": requestid} if requestid else {}
+                leaves()
                 query = urlencode({**named, **parameters, "minorversion": str(MINOR_VERSION)})
                 answer = await self._sent(method, f"{self._base_url}/v3/company/{realm}/{path}?{query}", headers, body)
         try:

@@ -36,13 +36,19 @@ CLOCK_SECONDS = 0.02
 
 @dataclass
 class _Request:
-    """One request: when it left, and when it was answered, if it was."""
+    """One request in the windows: when it left, if it has, and when it was answered, if it was."""
 
-    departed: float
+    departed: float | None = None
     answered: float | None = None
 
-    @property
-    def arrived_by(self) -> float:
+    def is_over(self, now: float, seconds: float) -> bool:
+        """Whether a window of so many seconds that ends now cannot hold its arrival."""
+        return self.departed is not None and self.departed + ARRIVAL_SECONDS_MAX + seconds <= now
+
+    def arrived_by(self, now: float) -> float:
+        """When it has arrived at the latest; one that is still being made ready does not arrive before now."""
+        if self.departed is None:
+            return now
         latest = self.departed + ARRIVAL_SECONDS_MAX
         return latest if self.answered is None else min(self.answered, latest)
 
@@ -57,11 +63,11 @@ class _Window:
 
     def free_at(self, now: float) -> float:
         """When the next request may leave, as far as is known now."""
-        while self.passages and self.passages[0].departed + ARRIVAL_SECONDS_MAX + self.seconds <= now:
+        while self.passages and self.passages[0].is_over(now, self.seconds):
             self.passages.popleft()
         if len(self.passages) < self.count_max:
             return now
-        arrivals = sorted(passage.arrived_by for passage in self.passages)
+        arrivals = sorted(passage.arrived_by(now) for passage in self.passages)
         return max(now, arrivals[-self.count_max] + self.seconds)
 
 
@@ -98,14 +104,24 @@ class RateLimiter:
         self._companies: dict[str, _Company] = {}
 
     @asynccontextmanager
-    async def slot(self, realm: str, *, batch: bool = False) -> AsyncIterator[None]:
-        """Waits for a slot and a place in every window; holds the slot for the body."""
+    async def slot(self, realm: str, *, batch: bool = False) -> AsyncIterator[Callable[[], None]]:
+        """Waits for a slot and a place in every window; holds the slot for the body.
+
+        The body calls what it is given when the request leaves: what it waits for before, such as the broker, takes
+        time, and the windows run from then on.
+        """
         company = self._company(realm)
         passage = await (self._batch_admission(company) if batch else self._admission(company))
+
+        def leaves() -> None:
+            passage.departed = self._monotonic()
+
         try:
-            yield
+            yield leaves
         finally:
             passage.answered = self._monotonic()
+            if passage.departed is None:
+                leaves()
             company.slots.release()
 
     def pause(self, realm: str, seconds: float | None = None) -> None:
@@ -135,7 +151,7 @@ class RateLimiter:
         try:
             async with company.turn:
                 await self._wait(company)
-                passage = _Request(self._monotonic())
+                passage = _Request()
                 for window in company.windows:
                     window.passages.append(passage)
                 return passage

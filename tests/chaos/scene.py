@@ -20,6 +20,9 @@ START = 1_795_000_000.0
 FIRST_REALM = 9_341_450_000_000_001
 REALM_FIELD = "qbo_realm_id"
 INVOICES_MIN, INVOICES_MAX = 3, 7
+MANY_EVERY = 201
+MANY_MIN, MANY_MAX = 50, 500
+"""One seed of so many has so many invoices: more than there are slots, places in a batch, and requests in a minute."""
 SAME_BEGINNINGS = (8, 8, 10, 13)
 """Characters of an id that two invoices share; the shortest document number shows eight."""
 
@@ -44,7 +47,7 @@ class Plot:
 def plot_of(seed: int, dice: Random) -> Plot:
     scene = generate(
         seed,
-        dice.randint(INVOICES_MIN, INVOICES_MAX),
+        _how_many(seed, dice),
         now=datetime.fromtimestamp(START, UTC),
         eur_share=dice.choice((0.0, 0.25, 0.5)),
         negatives=int(dice.random() < 0.25),
@@ -80,6 +83,11 @@ def plot_of(seed: int, dice: Random) -> Plot:
     )
     connected_late = frozenset(realm for realm in realms if dice.random() < 0.15)
     return Plot(scene, companies, of_customer, handwritten, connected_late)
+
+
+def _how_many(seed: int, dice: Random) -> int:
+    few = dice.randint(INVOICES_MIN, INVOICES_MAX)
+    return few if seed % MANY_EVERY else Random(f"many {seed}").randint(MANY_MIN, MANY_MAX)
 
 
 def _is_mapped(scene: Scene, qbo_id: str) -> bool:

@@ -56,7 +56,10 @@ def most_within(departures: list[float], seconds: float) -> int:
 
 
 async def arrivals_of(
-    limits: RateLimits, pauses: list[float], way_and_answer: Callable[[], tuple[float, float]]
+    limits: RateLimits,
+    pauses: list[float],
+    way_and_answer: Callable[[], tuple[float, float]],
+    ready: Callable[[], float] = lambda: 0.0,
 ) -> list[float]:
     """When the server saw each request, which is somewhere between its departure and its answer."""
     time = VirtualTime()
@@ -65,7 +68,10 @@ async def arrivals_of(
 
     async def request() -> None:
         way_seconds, answer_seconds = way_and_answer()
-        async with limiter.slot("r"):
+        async with limiter.slot("r") as leaves:
+            if ready_seconds := ready():
+                await time.sleep(ready_seconds)
+            leaves()
             await time.sleep(way_seconds)
             arrivals.append(time.now)
             await time.sleep(answer_seconds)
@@ -94,6 +100,20 @@ async def test_no_window_of_the_server_holds_more_than_its_limit(seed: int) -> N
     )
     assert most_within(arrivals, SECOND) <= 10, f"seed {seed}"
     assert most_within(arrivals, MINUTE) <= 500, f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_request_counts_from_when_it_leaves(seed: int) -> None:
+    """However long it is made ready after its turn has come: its attempt is confirmed by a broker, say."""
+    chance = random.Random(seed)
+    arrivals = await arrivals_of(
+        RateLimits(4, 30, 10, 60.0),
+        [0.0] * 150,
+        lambda: (0.001, chance.choice([0.001, 0.4])),
+        lambda: chance.choice([0.0, chance.uniform(0.0, 5.0)]),
+    )
+    assert most_within(arrivals, SECOND) <= 4, f"seed {seed}"
+    assert most_within(arrivals, MINUTE) <= 30, f"seed {seed}"
 
 
 async def test_the_limits_are_used_to_the_full() -> None:
@@ -157,7 +177,8 @@ async def test_batches_have_a_window_of_their_own_which_holds_up_nobody_else() -
     left: list[tuple[float, bool]] = []
 
     async def request(batch: bool) -> None:
-        async with limiter.slot("r", batch=batch):
+        async with limiter.slot("r", batch=batch) as leaves:
+            leaves()
             left.append((time.now, batch))
             await time.sleep(0.01)
 
@@ -177,7 +198,8 @@ async def test_batches_share_the_other_windows_and_the_requests_in_flight() -> N
 
     async def request(batch: bool) -> None:
         nonlocal now, most
-        async with limiter.slot("r", batch=batch):
+        async with limiter.slot("r", batch=batch) as leaves:
+            leaves()
             left.append(time.now)
             now, most = now + 1, max(most, now + 1)
             await time.sleep(0.3)
