@@ -45,6 +45,18 @@ def load_settings(config: Path | None, *required: str) -> Settings:
     return loaded
 
 
+def require_realm(realm: str | None, settings: Settings) -> str:
+    """The company that a command is about: that of --realm, else routing.default_realm. Raises WrongUsage."""
+    from stream.operations.connect import REALM
+
+    company = realm or settings.routing.default_realm
+    if company is None:
+        raise WrongUsage("--realm: which company? Give it, or set routing.default_realm")
+    if not REALM.fullmatch(company):
+        raise WrongUsage(f"--realm {company}: a realm id is digits, such as 9341452812345678")
+    return company
+
+
 def stdin_line() -> str:
     """The first line of standard input without its end, as for a secret; empty if there is none. Raises WrongUsage."""
     if sys.stdin is None:  # closed by the caller

@@ -10,12 +10,12 @@ import aiohttp
 import typer
 
 from agents.clients.transport import AiohttpTransport
-from stream.operations.connect import REALM, Connected, Connector, listen_at
+from stream.operations.connect import Connected, Connector, listen_at
 from stream.operations.connection_log import ConnectionLog
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import Config, Json, WrongUsage, err, load_settings, out, print_json, stdin_line
+from .common import Config, Json, WrongUsage, err, load_settings, out, print_json, require_realm, stdin_line
 
 REQUIRED = ("kafka.bootstrap_servers", "quickbooks.client_id", "quickbooks.client_secret", "encryption_keys")
 REFRESH_TOKEN_VARIABLE = "METRONOME_QBO_REFRESH_TOKEN"  # noqa: S105 - the name of it
@@ -54,8 +54,8 @@ def connect(
       metronome-qbo connect --realm 9341452812345678 --refresh-token - < token.txt
     """
     settings = load_settings(config, *REQUIRED)
-    if realm is not None and not REALM.fullmatch(realm):
-        raise WrongUsage(f"--realm {realm}: a realm id is digits, such as 9341452812345678")
+    if realm is not None:
+        require_realm(realm, settings)
     if refresh_token is not None and realm is None:
         raise WrongUsage("a refresh token does not say whose it is: add --realm, such as --realm 9341452812345678")
     if refresh_token is not None and realm is not None:

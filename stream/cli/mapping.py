@@ -11,7 +11,7 @@ from stream.kafka.producer import publishing
 from stream.settings import Settings
 from stream.topics import prepare_topics, topic_names
 
-from .common import Config, WrongUsage, load_settings, out
+from .common import Config, WrongUsage, load_settings, out, require_realm
 
 
 class Kind(StrEnum):
@@ -38,9 +38,7 @@ def map_(
       metronome-qbo map item '*' 31 --realm 9341452812345678
     """
     settings = load_settings(config, "kafka.bootstrap_servers")
-    company = realm or settings.routing.default_realm
-    if company is None:
-        raise WrongUsage("--realm: which company? Give it, or set routing.default_realm")
+    company = require_realm(realm, settings)
     if not qbo_id.isdecimal():
         raise WrongUsage(f"QBO_ID: {qbo_id!r} is not a QuickBooks id, which is digits, such as 58")
     command: SetCustomerMapping | SetItemMapping

@@ -29,7 +29,18 @@ from stream.operations.preview_sources import recorded_mappings
 from stream.settings import Settings
 from stream.wiring import metronome_client, quickbooks_client, retry_policy
 
-from .common import EXIT_TROUBLE, Config, Json, WrongUsage, err, load_settings, out, print_json, stdin_line
+from .common import (
+    EXIT_TROUBLE,
+    Config,
+    Json,
+    WrongUsage,
+    err,
+    load_settings,
+    out,
+    print_json,
+    require_realm,
+    stdin_line,
+)
 
 RETRY_SECONDS = 30.0
 """For one page of Metronome, and for one query of QuickBooks."""
@@ -59,9 +70,7 @@ def preflight(
       printf %s "$ACCESS_TOKEN" | metronome-qbo preflight --realm 9341452812345678 --access-token - --json
     """
     settings = load_settings(config, *(() if access_token else ("kafka.bootstrap_servers", "encryption_keys")))
-    company = realm or settings.routing.default_realm
-    if company is None:
-        raise WrongUsage("--realm: which company? Give it, or set routing.default_realm")
+    company = require_realm(realm, settings)
     token = _from_stdin(access_token) if access_token is not None else None
     findings = asyncio.run(_findings(settings, company, token))
     problems = any(each.level == "problem" for each in findings)

@@ -16,7 +16,7 @@ from stream.operations.setup import (
 )
 from stream.settings import Settings
 
-from .common import Config, Json, WrongUsage, load_settings, out, print_json
+from .common import Config, Json, WrongUsage, load_settings, out, print_json, require_realm
 
 REQUIRED = (
     "kafka.bootstrap_servers",
@@ -47,9 +47,7 @@ def setup(
       metronome-qbo setup --item-name "Platform usage" --income-account 79
     """
     settings = load_settings(config, *REQUIRED)
-    realm = realm or settings.routing.default_realm
-    if realm is None:
-        raise WrongUsage("which company? Add --realm, or set routing.default_realm")
+    realm = require_realm(realm, settings)
     if not item_name or len(item_name) > ITEM_NAME_CHARACTERS_MAX or set(item_name) & set(":\t\n"):
         raise WrongUsage(
             f"--item-name: 1 to {ITEM_NAME_CHARACTERS_MAX} characters without ':', tab and newline, such as Usage"

@@ -181,7 +181,10 @@ async def _connected(
         except (TimeoutError, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
             raise BrokerUnreachable.at(bootstrap_servers, timeout_seconds) from error
         except KafkaError as error:
-            raise KafkaRefused(f"Kafka at {bootstrap_servers}: {type(error).__name__}: {error}") from error
+            raise KafkaRefused(
+                f"Kafka at {bootstrap_servers} refused: {type(error).__name__}: {error}. Remedy: look at the "
+                "broker's log; it may not allow this client to see or create topics"
+            ) from error
 
 
 async def _start(bootstrap_servers: str, deadline: float) -> AIOKafkaAdminClient:
@@ -292,7 +295,10 @@ async def _create(
         if error.errno not in (0, TopicAlreadyExistsError.errno)
     ]
     if refused:
-        raise TopicUnavailable(f"the broker refused to create {'; '.join(refused)}")
+        raise TopicUnavailable(
+            f"the broker refused to create {'; '.join(refused)}. Remedy: let this client create topics, or create "
+            "them as metronome-qbo topics lists them"
+        )
     return [topic for topic, (error, _) in outcomes.items() if error.errno == 0]
 
 

@@ -167,7 +167,7 @@ class CompanyReader:
     def __init__(self, client: QuickBooksClient, realm: str, retry_seconds: float, progress: Progress) -> None:
         self._client = client
         self._realm = realm
-        self._patience = RetryPolicy(retry_seconds, retry_seconds, time.monotonic)
+        self._retry = RetryPolicy(retry_seconds, retry_seconds, time.monotonic)
         self._progress = progress
 
     async def read(self, policy: Policy, items: Iterable[str], customers: Iterable[str]) -> Company:
@@ -201,7 +201,7 @@ class CompanyReader:
 
     async def _rows(self, entity: str, where: str = "") -> list[Json]:
         self._progress(f"Reading {entity} of company {self._realm} …")
-        retries = self._patience.start()
+        retries = self._retry.start()
         while True:
             try:
                 response = await self._client.query(self._realm, f"SELECT * FROM {entity} {where}".strip())  # noqa: S608

@@ -332,6 +332,26 @@ def test_a_port_that_is_none_is_wrong_usage(arguments: list[str]) -> None:
     ended_clearly((result.exit_code, result.stderr), 2, "65535")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["map", "customer", "c-1", "58"],
+        ["preflight", "--access-token", "-"],
+        ["connect", "--refresh-token", "x"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_company_that_is_none_is_wrong_usage(arguments: list[str]) -> None:
+    env = _nothing_set() | {
+        PREFIX + "KAFKA__BOOTSTRAP_SERVERS": NOWHERE,
+        PREFIX + "QUICKBOOKS__CLIENT_ID": "x",
+        PREFIX + "QUICKBOOKS__CLIENT_SECRET": "x",
+        PREFIX + "ENCRYPTION_KEYS": '["MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="]',
+    }
+    result = CliRunner().invoke(cli, [*arguments, "--realm", "abc"], env=env)
+    ended_clearly((result.exit_code, result.stderr), 2, "--realm abc: a realm id is digits")
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:65536", "localhost:callback", "[::1", "9000"])
 def test_an_address_of_the_callback_that_is_none_is_named(listen: str, tmp_path: Path) -> None:
     ended = run(tmp_path, "connect", "--listen", listen, KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
