@@ -1,6 +1,7 @@
 """Two workers and who owns which partitions: rebalances, kills and restarts, as a Kafka consumer group has them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -22,6 +23,8 @@ class Cluster:
         self.members: list[Worker | None] = [None] * WORKERS
         self.owner_changes: list[float] = []
         self.kills: list[tuple[float, str]] = []
+        self.happened: Counter[str] = Counter()
+        """What else befell the workers, by its name in `met.py`."""
         self._lost: list[Worker] = []
         self._graves: list[Worker] = []  # kept, or the garbage collector would run what a killed worker never ran
         self._at = installation
@@ -78,12 +81,14 @@ class Cluster:
         if worker is None or not worker.alive or worker in self._lost:
             return
         self._at.note(worker.name, "given up by its group")
+        self.happened["given up by its group"] += 1
         self._lost.append(worker)
         worker.expel()
         self._after(0.0, lambda: None)
         self._after(self._dice.uniform(0.1, UNAWARE_SECONDS_MAX), lambda: self._lost.remove(worker))
 
     def rebalance_soon(self) -> None:
+        self.happened["rebalance"] += 1
         self._after(0.0, lambda: None)
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:

@@ -150,6 +150,7 @@ class Nemesis:
 
         def leaves(worker: str) -> None:
             self._network.writes = lambda worker: None
+            self._cluster.happened["cut off"] += 1
             self._network.cut_off(worker, self._dice.uniform(0.5, CUT_OFF_SECONDS_MAX))
             self._cluster.lose_by_name(worker)
             if self._dice.random() < 0.5:
@@ -178,4 +179,5 @@ class Nemesis:
     def _jump(self) -> None:
         if alive := self._cluster.alive:
             worker = self._dice.choice(alive)
+            self._cluster.happened["clock jump"] += 1
             worker.clock_offset_seconds += self._dice.uniform(-CLOCK_JUMP_SECONDS_MAX, CLOCK_JUMP_SECONDS_MAX)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -61,6 +62,8 @@ class People:
         self.grants: dict[str, list[Grant]] = {}
         self.reconnects = 0
         self.early = 0
+        self.happened: Counter[str] = Counter()
+        """What else people did, by its name in `met.py`."""
         self._announced: set[str] = set()
         self.meddled: dict[str, set[str]] = {}
         """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
@@ -132,6 +135,7 @@ class People:
         if commands := list(self._at.log.records(topic)):
             at, stored = self._dice.choice(commands)
             self._at.note("people", "replay", str(at))
+            self.happened["replay"] += 1
             self._at.log.append(topic, at.partition, stored.key, stored.value)
 
     async def _reroute(self, seconds: float) -> None:
@@ -140,6 +144,7 @@ class People:
         customer_id = self._dice.choice(sorted(self.realms_of))
         realm = self._dice.choice(sorted(self._quickbooks.books))
         self._at.note("metronome", "reroute", customer_id, realm)
+        self.happened["rerouting"] += 1
         self._metronome.store.set_values("customer", customer_id, {REALM_FIELD: realm})
         self.realms_of[customer_id].add(realm)
         for invoice_id, invoice in list(self._metronome.invoices.items()):
@@ -148,7 +153,7 @@ class People:
 
     async def _later(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self.redrive()
+        self.happened["redrive"] += self.redrive()
 
     def announce(self, invoice_id: str) -> None:
         self._announced.add(invoice_id)
@@ -166,6 +171,7 @@ class People:
         answer = self._metronome.answer(http.Request("POST", f"/v1/invoices/{what}", {}, headers, body))
         assert answer.status == 200, answer
         self._at.note("metronome", what, invoice_id)
+        self.happened[{"void": "void in Metronome", "regenerate": "regenerated"}[what]] += 1
         return str(json.loads(answer.body)["data"]["id"])
 
     # The companies

@@ -18,19 +18,24 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from textwrap import wrap
 
 from .bugs import BUGS, SEEDS_MAX, Bug
 from .invariants import COUNTS, Broken, broken
+from .met import EVERY, met
 from .world import World, run
 
 PROCESSES = 2
 SEEDS_A_TASK = 50
+WIDTH = 120
 TRACE_LINES_MAX = 60
 TRACE_CHARACTERS_MAX = 300
 FAILURES_SHOWN_MAX = 5
 CATCHING = Path(__file__).with_name("catching.json")
 """By bug, the first seed that catches it, which the test suite tries first; written by `--bugs --remember`."""
 PROGRESS_SECONDS = 10.0
+SEEDS_THAT_MEET_ALL = 1000
+"""So many seeds must have met every kind of trouble."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +49,8 @@ class Verdict:
     invoices: int
     found: tuple[Broken, ...]
     fingerprint: str
-    met: "Met"
+    met: Counter[str]
     story: str = ""
-
-
-@dataclass(frozen=True)
-class Met:
-    """The trouble and the kinds of invoice that one seed met: a simulation in which nothing happens proves nothing."""
-
-    faults: frozenset[str]
-    kills: int
-    reconnects: int
-    memory: str
-    statuses: frozenset[str]
-    units: frozenset[str]
-    early: int
-    regenerated: bool
-    meddled: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,7 @@ def judge(seed: int) -> Verdict:
     world = run(seed)
     found = tuple(broken(world))
     story = _story(world, found) if found else ""
-    return Verdict(seed, len(world.metronome.invoices), found, _fingerprint(world), _met(world), story)
+    return Verdict(seed, len(world.metronome.invoices), found, _fingerprint(world), met(world), story)
 
 
 @cache
@@ -92,21 +82,6 @@ def judge_clean(seed: int) -> Verdict:
 def _fingerprint(world: World) -> str:
     told = [(noted.seconds, [part for part in noted.parts if isinstance(part, str)]) for noted in world.trace]
     return hashlib.sha256(repr((world.steps, told)).encode()).hexdigest()
-
-
-def _met(world: World) -> Met:
-    invoices = world.metronome.invoices.values()
-    return Met(
-        faults=frozenset(world.network.injected),
-        kills=len(world.cluster.kills),
-        reconnects=world.people.reconnects,
-        memory=world.plan.memory,
-        statuses=frozenset(each["status"] for each in invoices),
-        units=frozenset(each["credit_type"]["name"] for each in invoices),
-        early=world.people.early,
-        meddled=frozenset().union(*world.people.meddled.values()),
-        regenerated=any(each.get("regenerated_from_invoice_id") for each in invoices),
-    )
 
 
 def judged(seeds: Iterable[int]) -> list[Verdict]:
@@ -124,21 +99,26 @@ def over_processes(seeds: range, processes: int = PROCESSES) -> Iterator[Verdict
 def summary(verdicts: Iterable[Verdict], tell: Callable[[str], None] = lambda line: None) -> tuple[bool, list[str]]:
     """Whether all is well, and the last lines to print. `tell` gets progress and failures."""
     counts: Counter[str] = Counter()
+    all_met: Counter[str] = Counter()
     seeds = invoices = shown = 0
     told_at = time.monotonic()
     for verdict in verdicts:
         seeds += 1
         invoices += verdict.invoices
         counts.update(each.count for each in verdict.found)
+        all_met.update(verdict.met)
         if verdict.found and shown < FAILURES_SHOWN_MAX:
             shown += 1
             tell(verdict.story)
         if time.monotonic() - told_at > PROGRESS_SECONDS:
             told_at = time.monotonic()
             tell(f"… {seeds} seeds, {invoices} invoices, {sum(counts.values())} invariants broken")
-    lines = [f"{counts['other']} other invariants broken"] if counts["other"] else []
+    lines = wrap("met: " + ", ".join(f"{name} {all_met[name]:,}" for name in EVERY), WIDTH, subsequent_indent="  ")
+    missed = [name for name in EVERY if not all_met[name]] if seeds >= SEEDS_THAT_MEET_ALL else []
+    lines += [f"never met: {', '.join(missed)}"] if missed else []
+    lines += [f"{counts['other']} other invariants broken"] if counts["other"] else []
     lines.append(f"{seeds} seeds, {invoices} invoices: " + ", ".join(f"{counts[each]} {each}" for each in COUNTS))
-    return not counts, lines
+    return not counts and not missed, lines
 
 
 def catch(bug: Bug, seeds_max: int = SEEDS_MAX, *, first: int | None = None) -> Caught:
