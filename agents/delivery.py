@@ -158,7 +158,8 @@ class Delivery(Generic[T]):
     `decode` turns a value's bytes into a record, and raises when it cannot. At most `in_flight_max` records are handled
     at a time; `company_of` says whose an event is, since no company has all of these slots. Of a partition with
     `unacknowledged_max` records that are not acknowledged no more are read. After `dead_letters_in_a_row_max` dead
-    letters with nothing handled in between, `run` raises TooManyDeadLetters.
+    letters with nothing handled in between, `run` raises TooManyDeadLetters; `dead_letters_in_a_row` were made before,
+    of which one less than that counts, so that a cause that was corrected is noticed.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class Delivery(Generic[T]):
         in_flight_max: int,
         unacknowledged_max: int,
         dead_letters_in_a_row_max: int,
+        dead_letters_in_a_row: int = 0,
         company_of: Callable[[Event], Hashable],
         now: Callable[[], datetime],
     ) -> None:
@@ -186,7 +188,7 @@ class Delivery(Generic[T]):
         self._held: set[int] = set()
         self._tasks: dict[Task, Slot] = {}
         self._last: dict[Hashable, Task] = {}
-        self._dead_letters_in_a_row = 0
+        self._dead_letters_in_a_row = min(dead_letters_in_a_row, dead_letters_in_a_row_max - 1)
         self._dead_letters_in_a_row_max = dead_letters_in_a_row_max
         self._company_of = company_of
         self._now = now

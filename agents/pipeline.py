@@ -8,7 +8,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar, assert_never
@@ -179,8 +179,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class Options:
-    """What the settings of these names say (docs/settings.md), and how old the ledger was found to be. `partition_of`
-    says where a customer's webhooks lie.
+    """What the settings of these names say (docs/settings.md), how old the ledger was found to be, and how many dead
+    letters each agent made last. `partition_of` says where a customer's webhooks lie.
     """
 
     policy_of: Callable[[str], Policy]
@@ -197,6 +197,7 @@ class Options:
     refresh_before_seconds: float
     hard_expiry_warning_days: float
     ledger_age: LedgerAge = NOTHING_MISSED
+    dead_letters_in_a_row: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,7 @@ class Pipeline:
             in_flight_max=self._options.in_flight_max,
             unacknowledged_max=self._options.unacknowledged_max,
             dead_letters_in_a_row_max=self._options.dead_letters_in_a_row_max,
+            dead_letters_in_a_row=self._options.dead_letters_in_a_row.get(name, 0),
             company_of=_nobody if reads == "webhooks" else _realm_of,
             now=self._now,
         )

@@ -1,7 +1,7 @@
 """The pipeline on Faust: one app, the tables' changelogs, and an agent for each of the pipeline's."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -45,7 +45,12 @@ class Engine:
     """The Faust app with the pipeline attached; `start` and `stop` belong to `worker.py`. Raises EngineMismatch."""
 
     def __init__(
-        self, settings: Settings, transport: Transport, oauth: IntuitOAuth, installation: Installation | None = None
+        self,
+        settings: Settings,
+        transport: Transport,
+        oauth: IntuitOAuth,
+        installation: Installation | None = None,
+        dead_letters_in_a_row: Mapping[str, int] | None = None,
     ) -> None:
         check_engine()
         self.app = _faust_app(settings)
@@ -59,7 +64,7 @@ class Engine:
         self.pipeline = Pipeline(
             tables,
             self._ports(settings, transport, oauth),
-            _options(settings, installation),
+            _options(settings, installation, dead_letters_in_a_row or {}),
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -152,7 +157,9 @@ def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _options(settings: Settings, installation: Installation | None = None) -> Options:
+def _options(
+    settings: Settings, installation: Installation | None, dead_letters_in_a_row: Mapping[str, int]
+) -> Options:
     worker, quickbooks = settings.worker, settings.quickbooks
     ledger_age = LedgerAge(look_up_dated_to=quickbooks.look_up_dated_to)
     if installation is not None:
@@ -172,6 +179,7 @@ def _options(settings: Settings, installation: Installation | None = None) -> Op
         refresh_before_seconds=quickbooks.refresh_before_seconds,
         hard_expiry_warning_days=quickbooks.hard_expiry_warning_days,
         ledger_age=ledger_age,
+        dead_letters_in_a_row=dead_letters_in_a_row,
     )
 
 

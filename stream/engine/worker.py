@@ -26,6 +26,7 @@ from stream.wiring import oauth_client
 
 from .app import Engine
 from .clock import say_if_clock_is_wrong
+from .dead_letters import dead_letters_in_a_row
 
 log = structlog.get_logger()
 
@@ -58,7 +59,8 @@ async def run_worker(
     connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST_MAX)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
         transport = AiohttpTransport(session)
-        engine = Engine(settings, transport, oauth_client(settings, transport), installation)
+        in_a_row = await dead_letters_in_a_row(settings)
+        engine = Engine(settings, transport, oauth_client(settings, transport), installation, in_a_row)
         app = engine.app
         app.finalize()
         async with _served(settings, engine) as where:

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -165,6 +166,19 @@ async def existing_partitions(bootstrap_servers: str, *, timeout_seconds: float)
             topic["topic"]: sorted(each["partition"] for each in topic["partitions"])
             for topic in await admin.describe_topics()
         }
+
+
+async def committed_offsets(
+    bootstrap_servers: str, group: str, places: Iterable[tuple[str, int]], *, timeout_seconds: float
+) -> dict[tuple[str, int], int]:
+    """Of these partitions, the offset of the first record that a consumer group has not done; none, if it never did.
+
+    Raises `BrokerUnreachable` or `KafkaRefused` within `timeout_seconds`.
+    """
+    async with _connected(bootstrap_servers, _deadline(timeout_seconds), timeout_seconds) as admin:
+        partitions = [TopicPartition(*place) for place in places]
+        found = await admin.list_consumer_group_offsets(group, partitions=partitions)
+        return {(each.topic, each.partition): known.offset for each, known in found.items() if known.offset >= 0}
 
 
 @asynccontextmanager

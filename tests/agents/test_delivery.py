@@ -41,6 +41,7 @@ class Stage:
         in_flight_max: int = 16,
         unacknowledged_max: int = 100,
         dead_letters_in_a_row_max: int = 3,
+        dead_letters_in_a_row: int = 0,
         partition_of: Callable[[bytes | None], int] = lambda text: 1,
     ) -> None:
         self.texts = texts
@@ -67,6 +68,7 @@ class Stage:
             company_of=lambda event: (event.value or b"").partition(b":")[2][:1],
             now=lambda: self.moment,
             dead_letters_in_a_row_max=dead_letters_in_a_row_max,
+            dead_letters_in_a_row=dead_letters_in_a_row,
         )
 
     @staticmethod
@@ -359,6 +361,21 @@ async def test_a_run_of_dead_letters_stops_the_worker() -> None:
     stage = Stage(b"bad:1", b"bad:2", b"bad:3", b"bad:4", in_flight_max=1)
     with pytest.raises(TooManyDeadLetters, match=r"3 dead letters in a row.*source\[1\]@2"):
         await stage.run()
+    assert stage.acked == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("before", "acked"), [(1, [0, 1]), (2, [0]), (90, [0])])
+async def test_dead_letters_of_before_the_start_count(before: int, acked: list[int]) -> None:
+    """But one record is always tried."""
+    stage = Stage(b"bad:1", b"bad:2", b"bad:3", in_flight_max=1, dead_letters_in_a_row=before)
+    with pytest.raises(TooManyDeadLetters, match="3 dead letters in a row"):
+        await stage.run()
+    assert stage.acked == acked
+
+
+async def test_after_a_good_record_those_of_before_the_start_count_no_more() -> None:
+    stage = Stage(b"a:1", b"bad:2", b"bad:3", in_flight_max=1, dead_letters_in_a_row=2)
+    await stage.run()
     assert stage.acked == [0, 1, 2]
 
 

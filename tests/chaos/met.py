@@ -3,7 +3,7 @@
 from collections import Counter
 
 from .nemesis import REQUESTID_MEMORIES
-from .network import FAULTS
+from .network import FAULTS, REFUSING
 from .scene import MANY_MIN
 from .world import World
 
@@ -11,6 +11,7 @@ EDITS = ("delete", "void", "edit")
 
 EVERY = (
     *(f"{to} {fault}" for to, faults in FAULTS.items() for fault in faults),
+    *(f"quickbooks {kind}" for kind in REFUSING),
     *("kill -9", "rebalance", "given up by its group", "cut off", "clock jump"),
     *(f"requestids remembered: {memory}" for memory in REQUESTID_MEMORIES),
     *("queries some seconds behind", "records that land twice", "metronome poison"),

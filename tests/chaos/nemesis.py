@@ -14,7 +14,7 @@ from simulators.quickbooks.settings import QuickBooksSettings, ThrottleBody
 
 from .cluster import WORKERS, Cluster
 from .loop import VirtualLoop
-from .network import FAIR, FAULTS, Network, Weather
+from .network import FAIR, FAULTS, REFUSING, Network, Weather
 
 SECONDS_MIN, SECONDS_MAX = 120.0, 1500.0
 STEPS_MAX = 400
@@ -40,6 +40,7 @@ class Plan:
     meddlings: int
     reroutings: int
     replays: int
+    refusals: int
     lost_members: int
     cut_offs: int
     repeats: float
@@ -69,9 +70,10 @@ class Plan:
 def plan_of(dice: Random) -> Plan:
     kinds = {to: tuple(kind for kind in faults if dice.random() < 0.4) for to, faults in FAULTS.items()}
     memory = dice.choice(("on", "on", "short", "off"))
+    seconds, weather = dice.uniform(SECONDS_MIN, SECONDS_MAX), Weather(kinds, dice.choice((0.0, 0.05, 0.15, 0.3, 0.5)))
     return Plan(
-        seconds=dice.uniform(SECONDS_MIN, SECONDS_MAX),
-        weather=Weather(kinds, dice.choice((0.0, 0.05, 0.15, 0.3, 0.5))),
+        seconds=seconds,
+        weather=weather,
         memory=memory,
         refusals_remembered=memory == "on" and dice.random() < 0.5,
         kills=dice.choice((0, 0, 1, 2)),
@@ -83,6 +85,7 @@ def plan_of(dice: Random) -> Plan:
         meddlings=dice.choice((0, 0, 1, 3)),
         reroutings=dice.choice((0, 0, 1, 3)),
         replays=dice.choice((0, 0, 2, 5)),
+        refusals=Random(f"refusals {weather.share} {seconds}").choice((0, 0, 0, 1, 2)),
         lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),
@@ -132,11 +135,20 @@ class Nemesis:
         ]
         timed = sorted((dice.uniform(0.0, plan.seconds * dice.choice((0.1, 1.0))), n) for n in range(len(acts)))
         self._network.weather = plan.weather
+        self._refuse_later()
         for at, index in timed:
             await asyncio.sleep(max(0.0, at - self._loop.time()))
             acts[index]()
         await asyncio.sleep(max(0.0, plan.seconds - self._loop.time()))
         self._network.weather = FAIR
+
+    def _refuse_later(self) -> None:
+        """Some company refuses for a time; a kill and a rebalance may come meanwhile. Its dice are its own."""
+        dice = Random(f"refuses {self._plan.seconds}")
+        for _ in range(self._plan.refusals):
+            begins = dice.uniform(0.0, self._plan.seconds)
+            ends = dice.uniform(begins, self._plan.seconds)
+            self._loop.call_later(begins, self._network.refuse, dice.random(), dice.choice(tuple(REFUSING)), ends)
 
     def _kill(self) -> None:
         self._cluster.kill(self._dice.randrange(WORKERS))

@@ -48,6 +48,26 @@ THROTTLED = (
     b'<Fault type="SERVICE"><Error code="3001"><Message>message=ThrottleExceeded; statusCode=429</Message></Error>'
     b"</Fault></IntuitResponse>"
 )
+REFUSING: dict[str, tuple[int, bytes]] = {
+    "subscription ended": (
+        403,
+        b'{"Fault":{"Error":[{"Message":"Invalid Company Status","Detail":"Subscription period has ended or canceled '
+        b'or there was a billing problem","code":"6190"}],"type":"ValidationFault"},"time":"now"}',
+    ),
+    "application not authorized": (
+        403,
+        b'{"warnings":null,"fault":{"error":[{"message":"message=ApplicationAuthorizationFailed; errorCode=003100; '
+        b'statusCode=403","detail":"","code":"3100","element":null}],"type":"AUTHORIZATION"},"time":1}',
+    ),
+    "period closed": (
+        400,
+        b'{"Fault":{"Error":[{"Message":"Account Period Closed","Detail":"The account period has closed and the '
+        b'account books cannot be updated through on or before this date","code":"6200"}],"type":"ValidationFault"},'
+        b'"time":"now"}',
+    ),
+}
+"""What a company says for a time, until a person there puts it right."""
+OF_WRITES_OF_DOCUMENTS = ("period closed",)
 EXPIRED = (
     b'{"warnings":null,"fault":{"error":[{"message":"message=AuthenticationFailed; errorCode=003200; statusCode=401",'
     b'"detail":"Token expired","code":"3200","element":null}],"type":"AUTHENTICATION"},"time":1}'
@@ -135,6 +155,8 @@ class Network:
         """Documents of which a write was answered with 600: once it is sure not to come, it is another request."""
         self.writes: Callable[[str], None] = lambda worker: None
         """Told of each write of a document as it leaves."""
+        self.refusing: dict[str, tuple[str, float]] = {}
+        """By company, which of `REFUSING` it answers now, and until when."""
         self.injected: Counter[str] = Counter()
         self._metronome = metronome
         self._quickbooks = quickbooks
@@ -150,6 +172,13 @@ class Network:
     def of(self, worker: str, is_alive: Callable[[], bool]) -> "WorkersNetwork":
         return WorkersNetwork(self, worker, is_alive)
 
+    def refuse(self, which: float, kind: str, until: float) -> None:
+        """One of the companies answers so from now on; `which` from 0 to 1."""
+        realms = sorted(self._quickbooks.books)
+        realm = realms[int(which * len(realms))]
+        self._note("quickbooks", kind, realm, f"until {until:.0f}")
+        self.refusing[realm] = (kind, until)
+
     def cut_off(self, worker: str, seconds: float) -> None:
         """Nothing that the worker sends arrives for so long."""
         self._cut_off_until[worker] = self._loop.time() + seconds
@@ -163,7 +192,7 @@ class Network:
         refresh = (worker, _refresh_token_of(request)) if to == "token" else None
         self._watch(worker, realm, refresh)
         document, written = _document_of(request), (request.query.get("operation", ""), request.body)
-        writes_document = request.path.endswith(("/invoice", "/creditmemo"))
+        writes_document = _writes_document(request)
         if writes_document:
             self._writing[worker, document] += 1
             if self._writing[worker, document] > 1:
@@ -296,6 +325,8 @@ class Network:
         refused = self._refused.get((_realm_of(request), request.query.get("requestid", "")))
         if refused is not None:
             return refused
+        if not late and (refusal := self._refusal(request)) is not None:
+            return refusal
         core, settings = self._quickbooks, self._quickbooks.settings
         if late:  # it was admitted when it arrived; only its effect comes now
             core.settings = replace(settings, limits=False)
@@ -307,6 +338,14 @@ class Network:
         if late:
             self._note("", "carried out now", request.method, _shown_path(request), request.body)
         return answer
+
+    def _refusal(self, request: http.Request) -> http.Answer | None:
+        kind, until = self.refusing.get(_realm_of(request), ("", 0.0))
+        if self._loop.time() >= until or (kind in OF_WRITES_OF_DOCUMENTS and not _writes_document(request)):
+            return None
+        self.injected[f"quickbooks {kind}"] += 1
+        status, body = REFUSING[kind]
+        return http.Answer(status, body, {"Content-Type": "application/json"})
 
     def _remembered(self, request: http.Request, fault: str) -> http.Answer:
         answer = SPOILED[fault]
@@ -340,6 +379,10 @@ class WorkersNetwork:
 def _realm_of(request: http.Request) -> str:
     parts = request.path.split("/")
     return parts[3] if len(parts) > 3 and parts[2] == "company" else ""
+
+
+def _writes_document(request: http.Request) -> bool:
+    return request.path.endswith(("/invoice", "/creditmemo"))
 
 
 def _document_of(request: http.Request) -> tuple[str, bytes]:
