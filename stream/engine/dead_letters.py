@@ -26,7 +26,7 @@ async def dead_letters_in_a_row(settings: Settings) -> dict[str, int]:
                 said = {name: value.decode(errors="replace") for name, value in record.headers}
                 agent, place = said.get(ERROR_HEADER + "connector.name"), said.get(ERROR_HEADER + "topic")
                 numbers = said.get(ERROR_HEADER + "partition", ""), said.get(ERROR_HEADER + "offset", "")
-                if agent is not None and place in ours.values() and all(number.isdecimal() for number in numbers):
+                if agent and place and place in ours.values() and all(number.isdecimal() for number in numbers):
                     made.setdefault(agent, set()).add(((place, int(numbers[0])), int(numbers[1])))
     if not made:
         return {}
