@@ -46,6 +46,14 @@ class Metronome(Protocol):
     async def contract(self, customer_id: str, contract_id: str) -> Contract: ...
 
 
+NOT_IN_QUICKBOOKS = "none"
+"""What the customer's custom field says when none of its invoices belongs into QuickBooks."""
+
+
+class NotInQuickBooks(InvalidRecord):
+    """The customer is routed to no company, by a person's word."""
+
+
 @dataclass(frozen=True)
 class Routes:
     """Which company an invoice belongs to: its customer's custom field, else its currency, else the default."""
@@ -55,12 +63,19 @@ class Routes:
     default_realm: str | None
 
     def realm_of(self, invoice: InvoiceHead) -> str:
-        """Raises InvalidRecord when no rule names a company, or the customer's field holds no realm id."""
+        """Raises InvalidRecord when no rule names a company, or the customer's field holds no realm id; as
+        NotInQuickBooks when that says that there is none."""
         named = (invoice.customer_custom_fields or {}).get(self.customer_field, "").strip()
+        if named.lower() == NOT_IN_QUICKBOOKS:
+            raise NotInQuickBooks(
+                f"{self.customer_field} of customer {invoice.customer_id} is {NOT_IN_QUICKBOOKS}: its invoices belong into "
+                "no company"
+            )
         if named and not (named.isascii() and named.isdigit()):
             raise InvalidRecord(
                 f"{self.customer_field} of customer {invoice.customer_id} is {named!r}, not a realm id, which is all "
-                "digits: correct the custom field in Metronome, then metronome-qbo redrive --dead-letters"
+                f"digits, or {NOT_IN_QUICKBOOKS!r}: correct the custom field in Metronome, then "
+                "metronome-qbo redrive --dead-letters"
             )
         if named:
             return named
@@ -182,13 +197,12 @@ def claims(webhook: Notice) -> Claims:
 async def enrich(
     delivered: Delivered[Notice], *, enricher: Enricher, owners: Owners
 ) -> Sequence[InvoiceEnriched | Forwarded]:
-    """One `InvoiceEnriched` for a finalized invoice, nothing for other events (they stay on the log). A webhook that
-    does not lie with the others of its customer is forwarded there first.
+    """One `InvoiceEnriched` for a finalized invoice; nothing for other events (they stay on the log), and for one that
+    belongs into no company. A webhook that does not lie with the others of its customer is forwarded there first.
 
     Waits while Metronome is away, throttles or refuses our token: as long as it takes, but while others are answered
     not here (TryLater); and for a moment while the invoice is not final yet. Raises InvalidRecord for an invoice that
-    Metronome does not know or that belongs to another
-    customer.
+    Metronome does not know or that belongs to another customer.
     """
     webhook = delivered.record
     if isinstance(webhook, InvoiceHandedOver):
@@ -208,6 +222,9 @@ async def enrich(
             facts = await _facts(delivered, ids.customer_id, ids.invoice_id, enricher, owners)
             enricher.answered.at = enricher.retry.monotonic()
             return [facts]
+        except NotInQuickBooks as reason:
+            log.info("not_in_quickbooks", invoice=ids.invoice_id, reason=str(reason))
+            return []
         except NotFound as failure:
             if delivered.headers.get(SOURCE_HEADER) == ASKED_AGAIN.encode():
                 log.warning("draft_is_gone", invoice=ids.invoice_id, reason=str(failure))

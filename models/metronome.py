@@ -127,6 +127,12 @@ class Correction(Vendor):
     reason: str | None = None
 
 
+class ExternalInvoice(Vendor):
+    """Whose bill it is outside of Metronome (§1.6)."""
+
+    billing_provider_type: str | None = None
+
+
 class ListedInvoice(Vendor):
     """An invoice in the list of a customer's (§2), as far as `watch` looks at it."""
 
@@ -165,6 +171,7 @@ class Invoice(InvoiceHead):
     correction_record: Correction | None = None
     constituent_invoices: list[Constituent] | None = None
     invoice_adjustments: list[Adjustment] | None = None
+    external_invoice: ExternalInvoice | None = None
     plan_name: str | None = None
 
 

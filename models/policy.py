@@ -80,6 +80,9 @@ class Policy(BaseModel):
     not_before: date | None = Field(
         None, description="invoices issued before this date are imported history, and skipped"
     )
+    billing_providers: dict[str, Literal["skip", "post", "refuse"]] = Field(
+        {}, description="invoices that another billing provider of Metronome bills, by its name; the others are skipped"
+    )
     zero_total: Literal["post", "skip"] = Field("post", description="what to do with invoices whose total is zero")
     zero_quantity_lines: Literal["keep", "drop"] = Field("keep", description="lines with quantity 0 and total 0")
     line_limit: int = Field(750, ge=1, le=10_000, description="the most lines of one document in this company")
@@ -94,6 +97,9 @@ class Policy(BaseModel):
     )
     rounding: Literal["largest-remainder", "rounding-line"] = Field(
         "largest-remainder", description="fractions of a cent: spread over the lines, or one explicit rounding line"
+    )
+    rounding_line_max: int = Field(
+        1, ge=0, le=100, description="the most cents (yen, …) that a rounding line takes of one item; more is spread"
     )
     rounding_item_id: QboId | None = Field(None, description="item for the rounding line; else map item '~rounding'")
 

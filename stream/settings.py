@@ -204,7 +204,9 @@ class QuickBooks(Section):
 class Routing(Section):
     """Which company an invoice belongs to: the first of these rules that says something."""
 
-    customer_field: str = Field("qbo_realm_id", description="custom field of the Metronome customer with a realm id")
+    customer_field: str = Field(
+        "qbo_realm_id", description="custom field of the Metronome customer with a realm id, or none"
+    )
     by_currency: dict[str, RealmId] = Field({}, description="realm id for each currency code")
     default_realm: RealmId | None = Field(None, description="realm id for everything else")
 

@@ -1,12 +1,11 @@
-"""The arithmetic of an invoice: which lines count, whether they add up, and what each becomes to the cent.
+"""The arithmetic of an invoice: which lines count, whether they add up, and what figures each can say.
 
-Everything is Decimal and exact until the one rounding at the end, which the lines share out so that they still add
-up to the rounded total. Sources: docs/vendors/metronome.md §1.3-§1.4 (units, sum rule), docs/vendors/quickbooks.md §1.4
-(precision).
+Everything is Decimal and exact; the one rounding is in `rounding.py`. Sources: docs/vendors/metronome.md §1.3-§1.4
+(units, sum rule), docs/vendors/quickbooks.md §1.4 (precision).
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
 from models.metronome import Invoice, LineItem
@@ -36,7 +35,7 @@ QUANTITY_LIMIT = Decimal(10) ** 11
 """UnitPrice is at most 99,999,999,999 (docs/vendors/quickbooks.md §2.2); a quantity is held to the same."""
 CENT = Decimal("0.01")
 """QuickBooks keeps two decimals of an amount, whatever the currency (docs/vendors/quickbooks.md §1.4)."""
-_ZERO, _WHOLE = Decimal(0), Decimal(1)
+_WHOLE = Decimal(1)
 SCALES = (1_000, 1_000_000)
 """What a unit price may be said per, when the price of a single one has too many decimals."""
 
@@ -105,31 +104,6 @@ def _suspect(invoice: Invoice, lines: Sequence[LineItem], difference: Decimal) -
         if line not in lines and line.total == difference.copy_negate():
             return f", which is the total of line {line.name!r}, left out of the sum"
     return ""
-
-
-def spread(exact: Sequence[Decimal], total: Decimal, step: Decimal) -> list[Decimal]:
-    """`exact` rounded to whole `step`s that add up to `total`, by the largest-remainder method.
-
-    Each is rounded down, then the missing steps go to those that lost most; of equals, positive amounts go first
-    (halves round away from zero), then earlier lines. So no amount moves by a whole step, and where rounding each
-    half up adds up already, that is the result. `total` must be the rounded sum of `exact`.
-    """
-    scaled = [EXACT.divide(amount, step) for amount in exact]
-    whole = [int(amount.to_integral_value(ROUND_FLOOR)) for amount in scaled]
-    lost = [EXACT.subtract(amount, Decimal(floor)) for amount, floor in zip(scaled, whole, strict=True)]
-    missing = int(EXACT.divide(total, step)) - sum(whole)
-    by_loss = sorted(range(len(exact)), key=lambda line: (lost[line].copy_negate(), exact[line] < 0, line))
-    for line in by_loss[:missing]:
-        whole[line] += 1
-    amounts = [EXACT.multiply(Decimal(steps), step) for steps in whole]
-    assert exact_sum(amounts) == total, "the total is not the rounded sum of the amounts"
-    return amounts
-
-
-def rounded_apart(exact: Sequence[Decimal], total: Decimal, step: Decimal) -> tuple[list[Decimal], Decimal]:
-    """Each of `exact` rounded half up, and what is then missing from `total`: the amount of a rounding line."""
-    amounts = [EXACT.add(round_half_up(amount, step), _ZERO) for amount in exact]  # no zero keeps a minus
-    return amounts, EXACT.subtract(total, exact_sum(amounts))
 
 
 class Figures(NamedTuple):

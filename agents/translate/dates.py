@@ -15,9 +15,11 @@ TERMS_DAYS_MAX = 3650
 
 
 class TxnDate(NamedTuple):
-    """The document's date; `original` is what it would have been, had the books not been closed for that day."""
+    """The document's date, and the day of issue; `original` is what the date would have been, had the books not been
+    closed for that day."""
 
     day: date
+    issued: date
     original: date | None = None
 
 
@@ -34,33 +36,50 @@ def issued_on(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> date:
 
 
 def txn_date(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> TxnDate:
-    """TxnDate by policy. Raises Declined when it lies in the closed period (docs/vendors/quickbooks.md §1.9)."""
-    wanted = issued_on(invoice, facts, policy)
-    if policy.txn_date == "service-end" and invoice.end_timestamp is not None:
-        wanted = last_day(invoice.end_timestamp)
+    """TxnDate by policy: never later than the day of issue, unless closed books move it. Raises Declined when it lies
+    in the closed period (docs/vendors/quickbooks.md §1.9)."""
+    wanted = issued = issued_on(invoice, facts, policy)
+    if policy.txn_date == "service-end" and (end := _service_end(invoice)) is not None:
+        wanted = min(end, issued)
     closed = policy.books_closed_through
     if closed is None or wanted > closed:
-        return TxnDate(wanted)
+        return TxnDate(wanted, issued)
     if policy.closed_books == "refuse":
         raise refused("closed books", f"the document's date is {wanted}, and the books are closed through {closed}")
-    return TxnDate(closed + timedelta(days=1), original=wanted)
+    return TxnDate(closed + timedelta(days=1), issued, original=wanted)
 
 
-def due(invoice: Invoice, dated: date, policy: Policy, term_id: str | None) -> Due:
+def _service_end(invoice: Invoice) -> date | None:
+    """The last day of the billing period; of an invoice without one, such as a true-up, of its lines' own."""
+    if invoice.end_timestamp is not None:
+        return _last_day_of(invoice.start_timestamp, invoice.end_timestamp)
+    ends = [_last_day_of(line.starting_at, line.ending_before) for line in invoice.line_items if line.ending_before]
+    return max(ends, default=None)
+
+
+def _last_day_of(start: datetime | None, end: datetime | None) -> date:
+    """A period of no length is its day, and not the one before."""
+    assert end is not None
+    return last_day(end) if start is None else max(utc(start).date(), last_day(end))
+
+
+def due(invoice: Invoice, dated: TxnDate, policy: Policy, term_id: str | None) -> Due:
     """By policy; `term_id` is the term that a custom field names, which wins.
 
-    An `end_timestamp` before TxnDate, as usual, makes no due date; then terms count. Raises Declined.
+    Terms count from the day of issue: neither the end of the service nor closed books move what the customer was told.
+    Nothing is due before the document's own date. An `end_timestamp` before the day of issue, as usual, makes no due
+    date; then terms count. Raises Declined.
     """
     if term_id is not None:
         return Due(sales_term_id=term_id)
     if policy.due_date == "end_timestamp" and invoice.end_timestamp is not None:
         end = _local_date(invoice.end_timestamp, policy)
-        if end >= dated:
+        if end >= max(dated.day, dated.issued):
             return Due(end)
     days = _terms_days(invoice, policy)
     if policy.due_date == "sales-term":
         return Due(sales_term_id=_sales_term(days, policy))
-    return Due() if days is None else Due(dated + timedelta(days=days))
+    return Due() if days is None else Due(max(dated.day, dated.issued + timedelta(days=days)))
 
 
 def _terms_days(invoice: Invoice, policy: Policy) -> int | None:
@@ -94,8 +113,7 @@ def days(start: datetime | None, end: datetime | None) -> tuple[date, date] | No
     """
     if start is None or end is None:
         return None
-    first = utc(start).date()
-    return first, max(first, last_day(end))
+    return utc(start).date(), _last_day_of(start, end)
 
 
 def last_day(end: datetime) -> date:

@@ -10,6 +10,8 @@ from .declined import parked, refused, skipped
 
 CONSOLIDATED = "USAGE_CONSOLIDATED"
 USAGE = "USAGE"
+QUICKBOOKS_PROVIDER = "quickbooks"
+BILLED_ELSEWHERE = "billed elsewhere"
 
 
 def check_final(status: str) -> None:
@@ -25,6 +27,7 @@ def check_kind(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> None
         raise skipped("unbillable", "Metronome marks the invoice as unbillable")
     if policy.not_before is not None and issued_on(invoice, facts, policy) < policy.not_before:
         raise skipped("imported history", f"the invoice was issued before {policy.not_before}, the policy's not_before")
+    _decline_billed_elsewhere(invoice, policy)
     _skip_constituents(invoice, facts)
     payer_id = other_payer(invoice)
     if payer_id is not None and policy.payer == "refuse":
@@ -38,6 +41,19 @@ def check_kind(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> None
             f"customer {payer_id} pays, but the recorded facts do not hold its name: "
             "send the invoice's webhook again, so that it is fetched",
         )
+
+
+def _decline_billed_elsewhere(invoice: Invoice, policy: Policy) -> None:
+    """A marketplace or another provider bills and collects: posted here too it would be revenue twice
+    (docs/vendors/metronome.md §1.6)."""
+    provider = invoice.external_invoice.billing_provider_type if invoice.external_invoice is not None else None
+    if not provider or provider.startswith(QUICKBOOKS_PROVIDER):
+        return
+    decision = policy.billing_providers.get(provider, "skip")
+    if decision == "post":
+        return
+    reason = f"{provider} bills the invoice: posted here too, it would be billed twice"
+    raise skipped(BILLED_ELSEWHERE, reason) if decision == "skip" else refused(BILLED_ELSEWHERE, reason)
 
 
 def other_payer(invoice: Invoice) -> str | None:

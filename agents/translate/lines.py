@@ -1,20 +1,21 @@
 """The lines of a document: rounded so that they add up, with figures that multiply, and no more than there may be."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 from models.document import ItemReference, Line
 from models.metronome import LineItem
-from models.money import Unit, exact_sum, quantum
+from models.money import EXACT, Unit, exact_sum, quantum, round_half_up
 from models.policy import Policy
 from models.quickbooks import clean, cut
 
 from . import templates, texts
-from .amounts import CENT, Figures, multiplied, quantity_and_price, rescaled, rounded_apart, spread
+from .amounts import CENT, Figures, multiplied, quantity_and_price, rescaled
 from .custom_fields import MappedFields, tax_code
 from .declined import refused
 from .items import item_of, product_names, rounding_item
+from .rounding import Share, rounded
 
 ROUNDING = "Rounding"
 
@@ -30,13 +31,27 @@ class DraftLine(NamedTuple):
     class_id: str | None = None
 
 
+class Place(NamedTuple):
+    """Where a line stands in the books; lines of one place are one revenue, and are rounded together."""
+
+    item: ItemReference
+    tax_code: str | None
+    class_id: str | None
+
+    @property
+    def group(self) -> Hashable:
+        item = self.item
+        return item.qbo_id or item.product_id or item.default_qbo_id or item.name, self.tax_code, self.class_id
+
+
 class LineContext(NamedTuple):
-    """What all lines of a document have in common."""
+    """What all lines of a document have in common. `negated`: it is a credit memo, with every sign turned."""
 
     invoice_id: str
     unit: Unit
     further: MappedFields
     policy: Policy
+    negated: bool
 
 
 def document_lines(billed: Sequence[LineItem], total: Decimal, bill: LineContext) -> tuple[Line, ...]:
@@ -44,26 +59,44 @@ def document_lines(billed: Sequence[LineItem], total: Decimal, bill: LineContext
 
     Raises Declined, naming the line, for one that cannot stand in the books as it was billed.
     """
-    unit, policy, negated = bill.unit, bill.policy, total < 0
-    exact = [unit.major(line.total) for line in billed]
-    if negated:
-        exact = [amount.copy_negate() for amount in exact]
-    step, to_reach = quantum(unit.currency), total.copy_abs()
-    difference = Decimal(0)
-    if policy.rounding == "rounding-line":
-        amounts, difference = rounded_apart(exact, to_reach, step)
-    else:
-        amounts = spread(exact, to_reach, step)
-    if step < CENT:
-        _refuse_finer_than_cents([*(line.name for line in billed), ROUNDING], [*amounts, difference], unit)
+    policy, step = bill.policy, quantum(bill.unit.currency)
     names = product_names(billed)
-    drafts = [
-        _draft(line, amount, item_of(line, names, policy), bill, negated=negated)
-        for line, amount in zip(billed, amounts, strict=True)
-    ]
-    if difference:
-        drafts.append(DraftLine(rounding_item(policy), difference, ROUNDING, tax_code=policy.tax_code))
+    places = [_place(line, names, bill) for line in billed]
+    shares = [_share(line, place, bill, step) for line, place in zip(billed, places, strict=True)]
+    left_max = policy.rounding_line_max if policy.rounding == "rounding-line" else 0
+    amounts, left = rounded(shares, total.copy_abs(), step, left_max)
+    if step < CENT:
+        _refuse_finer_than_cents(
+            [*(line.name for line in billed), ROUNDING], [*amounts, exact_sum([*left.values()])], bill.unit
+        )
+    drafts = [_draft(*each, bill) for each in zip(billed, places, amounts, strict=True)]
+    drafts += _rounding_lines(places, left, policy)
     return tuple(_line(draft, policy) for draft in _within_limit(drafts, policy))
+
+
+def _place(line: LineItem, names: dict[str, str], bill: LineContext) -> Place:
+    policy = bill.policy
+    class_id = bill.further.line_id(policy.class_field, line) if policy.class_on == "line" else None
+    return Place(item_of(line, names, policy), tax_code(line, policy), class_id)
+
+
+def _share(line: LineItem, place: Place, bill: LineContext, step: Decimal) -> Share:
+    exact = bill.unit.major(line.total)
+    exact = exact.copy_negate() if bill.negated else exact
+    return Share(exact, place.group, _figures(line, round_half_up(exact, step), bill) is not None)
+
+
+def _rounding_lines(places: Sequence[Place], left: Mapping[Hashable, Decimal], policy: Policy) -> list[DraftLine]:
+    """One for the lines of each tax code and class: it is taxed and reported as they are."""
+    amounts: dict[tuple[str | None, str | None], Decimal] = {}
+    for group, place in {place.group: place for place in places}.items():
+        key = place.tax_code, place.class_id
+        amounts[key] = EXACT.add(amounts.get(key, Decimal(0)), left.get(group, Decimal(0)))
+    return [
+        DraftLine(rounding_item(policy), amount, ROUNDING, tax_code=code, class_id=class_id)
+        for (code, class_id), amount in amounts.items()
+        if amount
+    ]
 
 
 def _refuse_finer_than_cents(names: Sequence[str], amounts: Sequence[Decimal], unit: Unit) -> None:
@@ -75,17 +108,21 @@ def _refuse_finer_than_cents(names: Sequence[str], amounts: Sequence[Decimal], u
             )
 
 
-def _draft(line: LineItem, amount: Decimal, item: ItemReference, bill: LineContext, *, negated: bool) -> DraftLine:
-    unit, policy = bill.unit, bill.policy
-    figures = quantity_and_price(line, amount, unit, negated=negated)
-    if figures is None and policy.line_figures == "rescaled":
-        figures = rescaled(line, amount, unit, negated=negated)
+def _figures(line: LineItem, amount: Decimal, bill: LineContext) -> Figures | None:
+    """Quantity and price that QuickBooks multiplies to `amount`, if they can be said."""
+    figures = quantity_and_price(line, amount, bill.unit, negated=bill.negated)
+    if figures is None and bill.policy.line_figures == "rescaled":
+        figures = rescaled(line, amount, bill.unit, negated=bill.negated)
+    return figures
+
+
+def _draft(line: LineItem, place: Place, amount: Decimal, bill: LineContext) -> DraftLine:
+    figures = _figures(line, amount, bill)
     per = 1 if figures is None else figures.per
-    description = texts.description(line, unit, with_quantity=figures is None, per=per)
-    if policy.description_template is not None:
-        description = _by_template(line, amount, bill, description, policy.description_template)
-    class_id = bill.further.line_id(policy.class_field, line) if policy.class_on == "line" else None
-    return DraftLine(item, amount, description, figures, tax_code(line, policy), class_id)
+    description = texts.description(line, bill.unit, with_quantity=figures is None, per=per)
+    if bill.policy.description_template is not None:
+        description = _by_template(line, amount, bill, description, bill.policy.description_template)
+    return DraftLine(place.item, amount, description, figures, place.tax_code, place.class_id)
 
 
 def _by_template(line: LineItem, amount: Decimal, bill: LineContext, default: str, template: str) -> str:

@@ -137,7 +137,7 @@ def _compose(
     further = MappedFields(invoice.contract_custom_fields, customer_fields)
     dated = txn_date(invoice, facts, policy)
     term_id = further.document_id(policy.term_field, billed)
-    is_due = due(invoice, dated.day, policy, term_id) if kind == "invoice" else None
+    is_due = due(invoice, dated, policy, term_id) if kind == "invoice" else None
     note, memo = _texts(invoice, kind, dated, total.copy_abs(), unit, facts, policy)
     return Document(
         kind=kind,
@@ -149,7 +149,7 @@ def _compose(
         due_date=is_due.day if is_due else None,
         private_note=note,
         customer_memo=memo,
-        lines=document_lines(billed, total, LineContext(invoice.id, unit, further, policy)),
+        lines=document_lines(billed, total, LineContext(invoice.id, unit, further, policy, negated=total < 0)),
         total=total.copy_abs(),
         sales_term_id=is_due.sales_term_id if is_due else None,
         class_id=further.document_id(policy.class_field, billed) if policy.class_on == "transaction" else None,
@@ -262,8 +262,8 @@ def _reversal(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> Docum
     """Dated when we learned of the void. Whether the invoice was posted at all is for the ledger to say."""
     then = policy.model_copy(update={"books_closed_through": None, "not_before": None, "zero_total": "post"})
     document = _document(invoice, facts, then)
-    today = invoice.model_copy(update={"issued_at": facts.received_at, "end_timestamp": None})
-    return reversal_of(document, txn_date(today, facts, policy))
+    today = invoice.model_copy(update={"issued_at": facts.received_at})
+    return reversal_of(document, txn_date(today, facts, policy.model_copy(update={"txn_date": "issued"})))
 
 
 def _void(invoice_id: str, reason: str, facts: InvoiceEnriched, at: Address, by_hand: str | None = None) -> Command:

@@ -18,7 +18,7 @@ from agents.clients.failures import NotFound
 from agents.clients.metronome import MetronomeClient
 from agents.clients.retry import RetryPolicy
 from agents.delivery import Delivered, InvalidRecord
-from agents.enrich import Owners, Routes, enrich, read_webhook
+from agents.enrich import NotInQuickBooks, Owners, Routes, enrich, read_webhook
 from agents.translate.dates import issued_on
 from models.events import InvoiceEnriched
 from models.ledger import CustomerMapping, ItemMapping
@@ -111,6 +111,8 @@ def facts_in_file(invoice: Any, routes: Routes, now: datetime) -> InvoiceEnriche
         return Unreadable(invoice_id, "nested too deeply")
     try:
         realm = routes.realm_of(head)
+    except NotInQuickBooks as reason:
+        return Unreadable(invoice_id, str(reason))
     except InvalidRecord:
         realm = ""  # a file may be previewed before any company is named
     payer = head.payer.customer_id if head.payer is not None else None

@@ -92,6 +92,14 @@ async def test_a_realm_id_with_letters_says_so(realm: str) -> None:
         await world.enriched()
 
 
+@pytest.mark.parametrize("said", ["none", " None "])
+async def test_a_customer_who_is_not_in_quickbooks_makes_no_facts_and_no_dead_letter(said: str) -> None:
+    """Also where no other company could be named: another provider bills it, say."""
+    world = MetronomeWorld(routes=Routes("qbo_realm_id", {}, None), customer_custom_fields={"qbo_realm_id": said})
+    assert await world.enriched() == []
+    assert world.owners.rows == {}
+
+
 async def test_without_any_company_the_webhook_is_unusable_and_says_what_to_set() -> None:
     world = MetronomeWorld(routes=Routes("qbo_realm_id", {}, None))
     with pytest.raises(InvalidRecord, match=r"routing\.default_realm"):

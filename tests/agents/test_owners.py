@@ -83,6 +83,14 @@ async def test_a_routing_that_names_no_company_any_more_changes_nothing_for_an_i
         await world.facts(a_webhook(OTHER_ID))
 
 
+async def test_a_customer_who_leaves_quickbooks_keeps_the_invoices_that_a_company_has() -> None:
+    world = Moving(routes=A)
+    await world.facts()
+    world.core.store.set_values("customer", CUSTOMER_ID, {"qbo_realm_id": "none"})
+    facts = await world.facts()
+    assert (facts.realm, facts.routed_to) == ("A", None)
+
+
 async def test_a_hand_over_is_learned_once_and_an_older_one_is_not() -> None:
     world = Moving(routes=A)
     await world.facts()

@@ -23,7 +23,7 @@ from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, find_or_create, lookup, post
 from agents.post.unsettled import UnsettledAttempts
-from agents.translate import amounts, eligibility, translate
+from agents.translate import amounts, eligibility, lines, rounding, translate
 from agents.translate.declined import skipped
 from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
@@ -263,7 +263,8 @@ BUGS: tuple[Bug, ...] = (
     Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),
     Bug(
-        "halves are rounded to even", ((translate, "round_half_up", _half_even), (amounts, "round_half_up", _half_even))
+        "halves are rounded to even",
+        tuple((module, "round_half_up", _half_even) for module in (translate, amounts, lines, rounding)),
     ),
     Bug("money is a float", ((Unit, "major", _by_float),)),
 )

@@ -1,7 +1,7 @@
 """The arithmetic: sums, rounding that adds up, quantities that multiply."""
 
 import json
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,10 +13,9 @@ from agents.translate.amounts import (
     counted_lines,
     figure_out_of_range,
     quantity_and_price,
-    spread,
 )
 from models.metronome import Invoice, LineItem
-from models.money import exact_sum, parse_json, round_half_up, unit_of
+from models.money import parse_json, round_half_up, unit_of
 from models.quickbooks import plain_number
 from tests.builders import CENTS, CREDITS, a_line, an_invoice, json_of
 
@@ -39,46 +38,6 @@ def line(quantity: str | None, unit_price: str | None) -> LineItem:
 
 def decimals(*texts: str) -> list[Decimal]:
     return [Decimal(text) for text in texts]
-
-
-@given(st.lists(amounts, min_size=1, max_size=30))
-def test_spread_amounts_add_up_to_the_rounded_total_and_move_by_less_than_a_cent(exact: list[Decimal]) -> None:
-    total = round_half_up(exact_sum(exact), CENT)
-    spreaded = spread(exact, total, CENT)
-    assert exact_sum(spreaded) == total
-    assert all(abs(after - before) < CENT for after, before in zip(spreaded, exact, strict=True))
-    assert all(after.as_tuple().exponent == -2 for after in spreaded)
-
-
-@given(st.lists(amounts, min_size=1, max_size=30))
-def test_where_rounding_each_line_half_up_adds_up_nothing_else_happens(exact: list[Decimal]) -> None:
-    half_up = [amount.quantize(CENT, ROUND_HALF_UP) for amount in exact]
-    total = round_half_up(exact_sum(exact), CENT)
-    if exact_sum(half_up) == total:
-        assert spread(exact, total, CENT) == half_up
-
-
-def test_three_thirds_of_a_dollar_give_the_spare_cent_to_the_first() -> None:
-    third = Decimal("0.3333333333333333")
-    assert spread([third] * 3, Decimal("1.00"), CENT) == decimals("0.34", "0.33", "0.33")
-
-
-def test_the_spare_cent_goes_to_the_line_that_lost_most() -> None:
-    assert spread(decimals("1.001", "1.004", "1.003"), Decimal("3.01"), CENT) == decimals("1.00", "1.01", "1.00")
-
-
-def test_a_charge_and_the_commit_that_covers_it_round_to_opposite_amounts() -> None:
-    assert spread(decimals("-10.005", "10.005"), Decimal("0.00"), CENT) == decimals("-10.01", "10.01")
-
-
-def test_doubles_noise_around_whole_cents_moves_nothing() -> None:
-    exact = decimals("3.0449999999999999999", "58.935483870967744")
-    assert spread(exact, Decimal("61.98"), CENT) == decimals("3.04", "58.94")
-
-
-def test_spreading_over_a_total_that_is_not_the_rounded_sum_is_a_bug_that_shows() -> None:
-    with pytest.raises(AssertionError, match="not the rounded sum"):
-        spread(decimals("1.00"), Decimal("5.00"), CENT)
 
 
 def test_lines_in_another_unit_and_postpaid_draw_downs_do_not_count_and_adjustments_do() -> None:

@@ -55,7 +55,7 @@ def cents(document: Document) -> list[int]:
             [5000, -5000, 12345, 10000, -10000, 2000, 2000, 376, 0],
         ),
         ("usd_scheduled_commit_purchase_and_charge", "invoice", "125000.00", "USD", [12000000, 500000]),
-        ("eur_custom_unit_conversion_and_prorated_subscription", "invoice", "61.98", "EUR", [304, 5894]),
+        ("eur_custom_unit_conversion_and_prorated_subscription", "invoice", "61.98", "EUR", [305, 5893]),
         ("usd_usage_consolidated_parent", "invoice", "100.00", "USD", [2000, 8000]),
         (
             "usd_regenerated_negative_total_postpaid_not_counted",
