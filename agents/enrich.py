@@ -68,8 +68,8 @@ class Routes:
         named = (invoice.customer_custom_fields or {}).get(self.customer_field, "").strip()
         if named.lower() == NOT_IN_QUICKBOOKS:
             raise NotInQuickBooks(
-                f"{self.customer_field} of customer {invoice.customer_id} is {NOT_IN_QUICKBOOKS}: its invoices belong into "
-                "no company"
+                f"{self.customer_field} of customer {invoice.customer_id} is {NOT_IN_QUICKBOOKS}: no company has its "
+                "invoices"
             )
         if named and not (named.isascii() and named.isdigit()):
             raise InvalidRecord(

@@ -1,4 +1,4 @@
-"""Invoices as Metronome gives them, and what a competent accountant expects in the books: `tests/fixtures/accounting`."""
+"""Invoices as Metronome gives them, and what an accountant expects in the books: `tests/fixtures/accounting`."""
 
 import json
 from collections import defaultdict
