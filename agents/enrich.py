@@ -40,6 +40,10 @@ EARLY_AT_ONCE_MAX = 8
 """As many webhooks may be waited for so; the others go on as Metronome first said, and are asked for later."""
 
 
+CONSTITUENTS_NAMED_MAX = 200
+"""So many customers of one consolidated invoice are asked for; the lines of others say their id."""
+
+
 class Metronome(Protocol):
     async def invoice(self, customer_id: str, invoice_id: str) -> str: ...
     async def customer(self, customer_id: str) -> Customer: ...
@@ -260,6 +264,7 @@ async def _facts(
     memo_ref = (invoice.contract_custom_fields or {}).get(MEMO_FIELD)
     if memo_ref is None and contract is not None:
         memo_ref = contract.custom_fields.get(MEMO_FIELD)
+    constituent_names = await _constituent_names(invoice, enricher)
     owner, routed_to = owners.of(invoice, enricher.routes)
     return InvoiceEnriched(
         realm=owner.realm,
@@ -275,6 +280,7 @@ async def _facts(
         hierarchy=_hierarchy_of(contract),
         payer_name=payer.name if payer else None,
         payer_custom_fields=payer.custom_fields if payer else None,
+        constituent_names=constituent_names,
         fetched_at=enricher.now(),
         received_at=_received_at(delivered),
         webhook=delivered.at,
@@ -318,6 +324,19 @@ async def _customer(customer_id: str, enricher: Enricher) -> Customer:
         customer = await enricher.metronome.customer(customer_id)
         enricher.customers[customer_id] = customer
     return customer
+
+
+async def _constituent_names(invoice: InvoiceHead, enricher: Enricher) -> dict[str, str]:
+    """The names of the customers whose invoices a consolidated one repeats, by id; one that Metronome has no more costs
+    its name, not the invoice."""
+    ids = {each.customer_id for each in invoice.constituent_invoices or () if each.customer_id is not None}
+    names = {}
+    for customer_id in sorted(ids - {invoice.customer_id})[:CONSTITUENTS_NAMED_MAX]:
+        try:
+            names[customer_id] = (await _customer(customer_id, enricher)).name
+        except (NotFound, Refused) as failure:
+            log.warning("constituent_not_named", invoice=invoice.id, customer=customer_id, reason=str(failure))
+    return names
 
 
 async def _contract(invoice: InvoiceHead, enricher: Enricher) -> Contract | None:

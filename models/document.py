@@ -68,13 +68,15 @@ class ItemReference(Value):
     """The item of a line. `product_id` None: a line without a product, or the single-item strategy.
 
     `qbo_id` is what facts or policy say outright (custom field `qbo_item_id`, the single item); without it the
-    table decides, then `default_qbo_id`.
+    table decides, then `default_qbo_id`. `is_prepayment`: it is money that is owed, so that only a person says where it
+    belongs: no item of income is created for it or taken instead.
     """
 
     name: str
     product_id: str | None = None
     qbo_id: str | None = None
     default_qbo_id: str | None = None
+    is_prepayment: bool = False
 
 
 class Line(Value):

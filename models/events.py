@@ -4,6 +4,8 @@ import json
 from typing import Literal
 from uuid import UUID, uuid5
 
+from pydantic import Field
+
 from .record import Address, Moment, Record, Value
 
 
@@ -26,9 +28,10 @@ class InvoiceEnriched(Record):
 
     `answer` is the body of Metronome's answer to the one GET of the invoice, verbatim, so that every later
     reading of it (a replay under another policy, a better parser) starts from the same bytes. `payer_name` and
-    `payer_custom_fields` are there when another customer pays. Records from before a fact was recorded lack it.
-    `realm` is the company that has the invoice, since its owner epoch `owner_epoch`; `routed_to` another one, when that
-    is where the routing would have it by now. `home` is the company in which the customer was billed first.
+    `payer_custom_fields` are there when another customer pays, `constituent_names` by customer on a consolidated
+    invoice. Records from before a fact was recorded lack it. `realm` is the company that has the invoice, since its
+    owner epoch `owner_epoch`; `routed_to` another one, when that is where the routing would have it by now. `home` is
+    the company in which the customer was billed first.
     """
 
     type: Literal["InvoiceEnriched"] = "InvoiceEnriched"
@@ -45,6 +48,7 @@ class InvoiceEnriched(Record):
     hierarchy: ContractHierarchy | None = None
     payer_name: str | None = None
     payer_custom_fields: dict[str, str] | None = None
+    constituent_names: dict[str, str] = Field(default_factory=dict)
     fetched_at: Moment
     received_at: Moment
     webhook: Address

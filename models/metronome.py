@@ -80,6 +80,12 @@ class Tier(Vendor):
     starting_at: str | None = None
 
 
+class Origin(Vendor):
+    """Whose a line of a consolidated invoice was (§1.7)."""
+
+    customer_id: str | None = None
+
+
 class LineItem(Vendor):
     """One line (§1.2). There is no line id."""
 
@@ -99,6 +105,7 @@ class LineItem(Vendor):
     commit_custom_fields: CustomFields | None = None
     tier: Tier | None = None
     is_prorated: bool | None = None
+    origin: Origin | None = None
 
 
 class Adjustment(Vendor):
@@ -117,6 +124,7 @@ class Constituent(Vendor):
     """One of the invoices that a consolidated one repeats (§1.7)."""
 
     invoice_id: str
+    customer_id: str | None = None
 
 
 class Correction(Vendor):
@@ -154,6 +162,7 @@ class InvoiceHead(Vendor):
     contract_custom_fields: CustomFields | None = None
     customer_custom_fields: CustomFields | None = None
     payer: Payer | None = None
+    constituent_invoices: list[Constituent] | None = None
 
 
 class Invoice(InvoiceHead):
@@ -169,7 +178,6 @@ class Invoice(InvoiceHead):
     billable_status: str | None = None
     net_payment_terms_days: Number | None = None
     correction_record: Correction | None = None
-    constituent_invoices: list[Constituent] | None = None
     invoice_adjustments: list[Adjustment] | None = None
     external_invoice: ExternalInvoice | None = None
     plan_name: str | None = None

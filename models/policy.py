@@ -128,6 +128,11 @@ class Policy(BaseModel):
     )
 
     # Texts
+    line_text: Literal["guide", "customer"] = Field(
+        "guide",
+        description="Description of a line: all that tells it from others, or what a customer reads, without ids",
+    )
+    memo_contract_name: bool = Field(False, description="whether CustomerMemo names the contract, or the legacy plan")
     private_note_template: str | None = Field(
         None, max_length=TEMPLATE_LENGTH_MAX, description="Jinja template of PrivateNote, below its line with the id"
     )
@@ -142,6 +147,10 @@ class Policy(BaseModel):
     send_currency: bool = Field(True, description="send CurrencyRef; needed when the company has multicurrency on")
     exchange_rates: dict[CurrencyCode, Rate] = Field(
         {}, description="ExchangeRate to send for each currency code; QuickBooks's own rate for the others"
+    )
+    tax_code_order: tuple[Literal["customer", "contract", "product"], ...] = Field(
+        ("customer", "contract", "product"),
+        description="whose custom field says a line's tax code, the first that does",
     )
     tax_code: str | None = Field(
         None, pattern=r"^[A-Za-z0-9]{1,30}$", description="tax code of every line: TAX or NON in the US, else an id"

@@ -18,13 +18,14 @@ NOT_FOR_LINES = ("Category", "Group")
 
 
 def item_ref(realm: str, need: ItemReference, items: Mapping[str, ItemMapping]) -> str:
-    """The QuickBooks id of a line's item: an operator's word, custom field, table, default. Raises Parked."""
+    """The QuickBooks id of a line's item: an operator's word, custom field, table, default; of a prepayment only what
+    a person said. Raises Parked."""
     row = items.get(RowKey.of(realm, need.product_id)) if need.product_id else None
     if row is not None and row.source == "operator":
         return row.qbo_id
     if need.qbo_id is not None:
         return need.qbo_id
-    if row is not None:
+    if row is not None and not need.is_prepayment:
         return row.qbo_id
     default = items.get(RowKey.of(realm, DEFAULT_ITEM)) if need.product_id is None else None
     fallback = default.qbo_id if default is not None else need.default_qbo_id

@@ -35,25 +35,35 @@ def id_in(fields: Fields | None, field: str, owner: str) -> str | None:
     return value or None
 
 
-def tax_code(line: LineItem, policy: Policy) -> str | None:
-    """The line's tax code: its product's custom field, else the policy's (docs/vendors/quickbooks.md §1.6)."""
-    fields = line.product_custom_fields
-    value = fields.get(policy.tax_code_field, "").strip() if fields else ""
-    if value and not _TAX_CODE.fullmatch(value):
-        field, owner = policy.tax_code_field, f"product {line.product_id} (line {line.name!r})"
-        raise refused("bad custom field", f"{field} of {owner} is {value!r}, not a tax code such as TAX, NON or 5")
-    return value or policy.tax_code
-
-
 class MappedFields:
     """The fields that policy maps beyond the usual ones, looked up for one invoice."""
 
     def __init__(self, contract: Fields | None, customer: Fields | None) -> None:
-        self._common = (contract or {}, customer or {})
+        self._contract, self._customer = contract or {}, customer or {}
+        self._common = (self._contract, self._customer)
 
     def line_id(self, field: str | None, line: LineItem) -> str | None:
         """The QuickBooks id that `field` holds for a line; None where it is off, absent or empty."""
         return None if field is None else _checked_id(field, self._of_line(field, line))
+
+    def tax_code(self, line: LineItem, policy: Policy) -> str | None:
+        """The line's tax code: a custom field in the policy's order, else the policy's own (§1.6 of
+        docs/vendors/quickbooks.md). Who buys decides first, since reverse charge and exemption depend on that."""
+        said = {
+            "customer": (self._customer, "the customer"),
+            "contract": (self._contract, "the contract"),
+            "product": (line.product_custom_fields or {}, f"product {line.product_id} (line {line.name!r})"),
+        }
+        for fields, owner in (said[whose] for whose in policy.tax_code_order):
+            value = fields.get(policy.tax_code_field, "").strip()
+            if value and not _TAX_CODE.fullmatch(value):
+                field = policy.tax_code_field
+                raise refused(
+                    "bad custom field", f"{field} of {owner} is {value!r}, not a tax code such as TAX, NON or 5"
+                )
+            if value:
+                return value
+        return policy.tax_code
 
     def document_id(self, field: str | None, lines: Sequence[LineItem]) -> str | None:
         """The one QuickBooks id that `field` holds for all lines that say something."""

@@ -40,11 +40,13 @@ def item_of(line: LineItem, names: dict[str, str], policy: Policy) -> ItemRefere
         return ItemReference(name=ALL_PRODUCTS, qbo_id=policy.default_item_id)
     if line.product_id is None:
         return ItemReference(name=clean(line.name), default_qbo_id=policy.default_item_id)
+    is_prepayment = line.type == COMMIT_PURCHASE
     return ItemReference(
         name=names[line.product_id],
         product_id=clean(line.product_id),
         qbo_id=id_in(line.product_custom_fields, ITEM_FIELD, f"product {line.product_id} (line {line.name!r})"),
-        default_qbo_id=policy.default_item_id if policy.missing_item == "default" else None,
+        default_qbo_id=policy.default_item_id if policy.missing_item == "default" and not is_prepayment else None,
+        is_prepayment=is_prepayment,
     )
 
 

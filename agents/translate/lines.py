@@ -12,7 +12,7 @@ from models.quickbooks import clean, cut
 
 from . import templates, texts
 from .amounts import CENT, Figures, multiplied, quantity_and_price, rescaled
-from .custom_fields import MappedFields, tax_code
+from .custom_fields import MappedFields
 from .declined import refused
 from .items import item_of, product_names, rounding_item
 from .rounding import Share, rounded
@@ -45,13 +45,16 @@ class Place(NamedTuple):
 
 
 class LineContext(NamedTuple):
-    """What all lines of a document have in common. `negated`: it is a credit memo, with every sign turned."""
+    """What all lines of a document have in common. `negated`: it is a credit memo, with every sign turned. `whose`: the
+    name of each customer whose lines a consolidated invoice repeats, by id."""
 
     invoice_id: str
+    customer_id: str
     unit: Unit
     further: MappedFields
     policy: Policy
     negated: bool
+    whose: Mapping[str, str]
 
 
 def document_lines(billed: Sequence[LineItem], total: Decimal, bill: LineContext) -> tuple[Line, ...]:
@@ -77,7 +80,7 @@ def document_lines(billed: Sequence[LineItem], total: Decimal, bill: LineContext
 def _place(line: LineItem, names: dict[str, str], bill: LineContext) -> Place:
     policy = bill.policy
     class_id = bill.further.line_id(policy.class_field, line) if policy.class_on == "line" else None
-    return Place(item_of(line, names, policy), tax_code(line, policy), class_id)
+    return Place(item_of(line, names, policy), bill.further.tax_code(line, policy), class_id)
 
 
 def _share(line: LineItem, place: Place, bill: LineContext, step: Decimal) -> Share:
@@ -119,10 +122,22 @@ def _figures(line: LineItem, amount: Decimal, bill: LineContext) -> Figures | No
 def _draft(line: LineItem, place: Place, amount: Decimal, bill: LineContext) -> DraftLine:
     figures = _figures(line, amount, bill)
     per = 1 if figures is None else figures.per
-    description = texts.description(line, bill.unit, with_quantity=figures is None, per=per)
+    description = texts.description(
+        line, bill.unit, with_quantity=figures is None, per=per, whose=_whose(line, bill), style=bill.policy.line_text
+    )
     if bill.policy.description_template is not None:
         description = _by_template(line, amount, bill, description, bill.policy.description_template)
+        if per != 1 and texts.scale(per) not in description:
+            description = texts.with_scale(description, per)
     return DraftLine(place.item, amount, description, figures, place.tax_code, place.class_id)
+
+
+def _whose(line: LineItem, bill: LineContext) -> str | None:
+    """Of a line that a consolidated invoice repeats from another customer's, the name of that one."""
+    origin = line.origin.customer_id if line.origin is not None else None
+    if origin is None or origin == bill.customer_id:
+        return None
+    return bill.whose.get(origin) or f"customer {texts.short_id(origin)}"
 
 
 def _by_template(line: LineItem, amount: Decimal, bill: LineContext, default: str, template: str) -> str:

@@ -1,7 +1,7 @@
 """What a document needs in QuickBooks before it can be posted: a customer, and items."""
 
 from models.commands import Command, EnsureCustomer, EnsureItem
-from models.document import RESERVED_ITEMS, Document
+from models.document import RESERVED_ITEMS, Document, ItemReference
 from models.policy import Policy
 from models.record import Address, Moment
 
@@ -11,7 +11,8 @@ def ensure_commands(
 ) -> list[Command]:
     """A command for the customer, and one for each product that only a new item can cover, in line order.
 
-    Never for our own items: which account a draw-down or a rounding belongs to is for a person to say.
+    Never for our own items, nor for a commit that is purchased: which account a draw-down, a rounding or a prepayment
+    belongs to is for a person to say.
     """
     needed: list[Command] = []
     customer = document.customer
@@ -31,9 +32,13 @@ def ensure_commands(
         products = {
             item.product_id: item
             for item in items
-            if item.product_id is not None and item.qbo_id is None and item.product_id not in RESERVED_ITEMS
+            if item.product_id is not None and item.qbo_id is None and _may_be_created(item)
         }
         needed += [
             EnsureItem(realm=realm, facts=facts, received_at=received_at, item=item) for item in products.values()
         ]
     return needed
+
+
+def _may_be_created(item: ItemReference) -> bool:
+    return item.product_id not in RESERVED_ITEMS and not item.is_prepayment

@@ -23,7 +23,7 @@ def reversal_of(document: Document, dated: TxnDate) -> Document:
         due_date=None,
         sales_term_id=None,
         private_note=below_identity(identity, "\n".join([*facts, note])),
-        customer_memo=cut(f"Voided: {document.customer_memo}", CUSTOMER_MEMO_LENGTH_MAX),
+        customer_memo=cut(f"Takes back {document.doc_number}: {document.customer_memo}", CUSTOMER_MEMO_LENGTH_MAX),
         constituents=(),
         replaces=None,
         reverses=document.invoice_id,

@@ -8,19 +8,24 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from typing import Literal
 
-from models.document import Kind, identity_line
+from models.document import Kind, doc_number, identity_line
 from models.metronome import Invoice, LineItem
-from models.money import Unit
+from models.money import EXACT, Unit, round_half_up
 from models.quickbooks import clean, cut
 from models.record import utc
 
-from .amounts import APPLIED
+from .amounts import APPLIED, QUANTITY_DECIMALS_MAX, SCALES
 from .dates import days, last_day
 
 PRIVATE_NOTE_LENGTH_MAX = 4000
 CUSTOMER_MEMO_LENGTH_MAX = 1000
 DESCRIPTION_LENGTH_MAX = 4000
+
+SHOWN_STEP = Decimal(1).scaleb(-QUANTITY_DECIMALS_MAX)
+SMALL_RATE = Decimal("0.001")
+"""A rate below that has too few digits left after seven decimals."""
 
 WINDOWS_CACHED_MAX = 1024
 """Most lines of a month have the same days."""
@@ -81,8 +86,9 @@ def _relations(invoice: Invoice) -> dict[str, str | None]:
 
 
 def customer_memo(invoice: Invoice, *, kind: Kind, plan: str | None, txn_date: date) -> str:
-    """One sentence for the customer: what is charged or credited, for which period, on which plan."""
-    what = "Credit" if kind == "creditmemo" else "Usage" if invoice.type.startswith("USAGE") else "Charges"
+    """For the customer: what is charged or credited, for which period, on which plan; and to which invoice it belongs,
+    as a credit note must say (Article 219 of the EU's VAT directive)."""
+    what = "Credit" if kind == "creditmemo" else _what_is_billed(invoice)
     period = days(invoice.start_timestamp, invoice.end_timestamp)
     plan = clean(plan or "")
     on_plan = f" on the {plan}{'' if plan.lower().endswith('plan') else ' plan'}" if plan else ""
@@ -90,27 +96,75 @@ def customer_memo(invoice: Invoice, *, kind: Kind, plan: str | None, txn_date: d
         sentence = f"{what} for {spoken_period(*period)}{on_plan}"
     else:
         sentence = f"{what}{on_plan}{',' if on_plan else ''} billed {spoken_period(txn_date, txn_date)}"
-    return cut(sentence, CUSTOMER_MEMO_LENGTH_MAX - 1) + "."
+    belongs = _belongs_to(invoice)
+    return cut(sentence, CUSTOMER_MEMO_LENGTH_MAX - 1 - len(belongs)) + "." + belongs
 
 
-def description(line: LineItem, unit: Unit, *, with_quantity: bool, per: int = 1) -> str:
+def _what_is_billed(invoice: Invoice) -> str:
+    if not invoice.type.startswith("USAGE"):
+        return "Charges"
+    kinds = {line.type for line in invoice.line_items} & {"usage", "subscription"}
+    return {
+        frozenset({"subscription"}): "Subscription",
+        frozenset({"usage", "subscription"}): "Usage and subscription",
+    }.get(frozenset(kinds), "Usage")
+
+
+def _belongs_to(invoice: Invoice) -> str:
+    """The document that this one corrects or replaces, by the number that the customer has."""
+    if invoice.correction_record is not None:
+        return f" It corrects invoice {doc_number(invoice.correction_record.corrected_invoice_id)}."
+    if invoice.regenerated_from_invoice_id is not None:
+        return f" It replaces invoice {doc_number(invoice.regenerated_from_invoice_id)}."
+    return ""
+
+
+def description(
+    line: LineItem,
+    unit: Unit,
+    *,
+    with_quantity: bool,
+    per: int = 1,
+    whose: str | None = None,
+    style: Literal["guide", "customer"] = "guide",
+) -> str:
     """What a line is for. `with_quantity`: its own figures are not sent, so quantity and rate are said here.
 
-    `per`: what the unit price is said per.
+    `per`: what the unit price is said per. `whose`: the customer whose line a consolidated invoice repeats. In the
+    style "customer" nothing is said that only Metronome and we know.
     """
-    parts = [clean(line.name), clean(line_type(line))]
+    for_customer = style == "customer"
+    parts = [clean(line.name), "" if for_customer else clean(line_type(line))]
+    if whose:
+        parts.append(clean(f"for {whose}"))
     if with_quantity:
         parts.append(quantity_and_rate(line, unit))
     if per != 1:
-        parts.append(f"per {per:,}")
+        parts.append(scale(per))
     parts.append(window(line.starting_at, line.ending_before))
     if line.tier is not None:
         parts.append(clean(tier(line)))
     if grouped := groups(line):
         parts.append(clean(", ".join([f"{key}: {value}" for key, value in grouped.items()])))
-    if line.product_id:
-        parts.append(clean(f"product {line.product_id}"))
+    if line.product_id and not for_customer:
+        parts.append(clean(f"product {short_id(line.product_id)}"))
     return cut(" · ".join(filter(None, parts)), DESCRIPTION_LENGTH_MAX)
+
+
+def scale(per: int) -> str:
+    """How many a unit price is said per, and a quantity counted in."""
+    return f"per {per:,}"
+
+
+def with_scale(text: str, per: int) -> str:
+    """A Description that says its scale, whatever else it says: without it the quantity on it would be wrong."""
+    said = f" · {scale(per)}"
+    return cut(text, DESCRIPTION_LENGTH_MAX - len(said)) + said
+
+
+def short_id(whole: str) -> str:
+    """The beginning of an id of Metronome's; the whole one is in the facts, on our log."""
+    return whole.partition("-")[0]
 
 
 def groups(line: LineItem) -> dict[str, str]:
@@ -132,11 +186,29 @@ def line_type(line: LineItem) -> str:
 
 
 def quantity_and_rate(line: LineItem, unit: Unit) -> str:
-    """`33.333333333333336 × 3 USD`, or as much of it as the line has."""
+    """`33.3333333 × 3 USD`, or as much of it as the line has; a small rate per 1,000 or 1,000,000."""
     if line.quantity is None:
         return ""
-    rate = f" × {readable(unit.major(line.unit_price))} {unit.currency}" if line.unit_price is not None else ""
-    return f"{'' if rate else 'quantity '}{readable(line.quantity)}{rate}"
+    quantity = readable(_for_people(line.quantity))
+    if line.unit_price is None:
+        return f"quantity {quantity}"
+    price = unit.major(line.unit_price)
+    per = next((each for each in (1, *SCALES) if _is_short(EXACT.multiply(price, Decimal(each)))), None)
+    if per is None:
+        per = 1 if price.copy_abs() >= SMALL_RATE else SCALES[-1]
+    rate = readable(_for_people(EXACT.multiply(price, Decimal(per))))
+    return f"{quantity} × {rate} {unit.currency}" + (f" {scale(per)}" if per != 1 else "")
+
+
+def _for_people(number: Decimal) -> Decimal:
+    """Rounded to what QuickBooks would show; more digits are those of a computer's arithmetic."""
+    short = number if _is_short(number) else round_half_up(number, SHOWN_STEP)
+    return short or number  # nothing that there is is shown as none
+
+
+def _is_short(number: Decimal) -> bool:
+    exponent = number.normalize(EXACT).as_tuple().exponent
+    return not isinstance(exponent, int) or exponent >= -QUANTITY_DECIMALS_MAX
 
 
 @lru_cache(maxsize=WINDOWS_CACHED_MAX)

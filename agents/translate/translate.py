@@ -149,7 +149,11 @@ def _compose(
         due_date=is_due.day if is_due else None,
         private_note=note,
         customer_memo=memo,
-        lines=document_lines(billed, total, LineContext(invoice.id, unit, further, policy, negated=total < 0)),
+        lines=document_lines(
+            billed,
+            total,
+            LineContext(invoice.id, invoice.customer_id, unit, further, policy, total < 0, facts.constituent_names),
+        ),
         total=total.copy_abs(),
         sales_term_id=is_due.sales_term_id if is_due else None,
         class_id=further.document_id(policy.class_field, billed) if policy.class_on == "transaction" else None,
@@ -193,7 +197,7 @@ def _texts(
         "Used by": f"{facts.customer_name} ({invoice.customer_id})" if other_payer(invoice) else None,
     }
     note = texts.private_note(invoice, contract_name=facts.contract_name, memo_ref=memo_ref, more=more)
-    memo = texts.customer_memo(invoice, kind=kind, plan=plan, txn_date=dated.day)
+    memo = texts.customer_memo(invoice, kind=kind, plan=plan if policy.memo_contract_name else None, txn_date=dated.day)
     if policy.private_note_template is None and policy.customer_memo_template is None:
         return note, memo
     period = days(invoice.start_timestamp, invoice.end_timestamp)

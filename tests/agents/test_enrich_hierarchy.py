@@ -63,3 +63,16 @@ async def test_a_customer_who_pays_for_itself_is_asked_for_once() -> None:
 async def test_a_payer_that_metronome_does_not_know_makes_a_dead_letter() -> None:
     with pytest.raises(InvalidRecord, match="does not know"):
         await MetronomeWorld(payer={"customer_id": PARENT_ID, "contract_id": "k"}).facts()
+
+
+async def test_a_consolidated_invoice_knows_the_names_of_those_whose_it_repeats() -> None:
+    """One that Metronome has no more costs its name, not the invoice."""
+    constituents = [
+        {"invoice_id": f"i-{number}", "customer_id": customer_id}
+        for number, customer_id in enumerate((PARENT_ID, CUSTOMER_ID, "00000000-0000-4000-8000-000000000000"))
+    ]
+    world = MetronomeWorld(type="USAGE_CONSOLIDATED", constituent_invoices=constituents)
+    own = an_invoice(id="childs-own", customer_id=PARENT_ID, customer_custom_fields={})
+    world.core.add_invoice(json_of(own))
+    world.core.store.find("customer", PARENT_ID)["name"] = "Child GmbH"
+    assert (await world.facts()).constituent_names == {PARENT_ID: "Child GmbH"}

@@ -1,6 +1,7 @@
 """Invoices as Metronome gives them, and what an accountant expects in the books: `tests/fixtures/accounting`."""
 
 import json
+import re
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
@@ -61,5 +62,17 @@ def _found(document: Document, name: str, wanted: Any) -> Any:
             return wanted if all(line.tax_code for line in lines) else [line.tax_code for line in lines]
         case "kind":
             return document.kind
+        case "tax_codes":
+            return [line.tax_code for line in lines]
+        case "memo_contains":
+            return wanted if wanted in document.customer_memo else document.customer_memo
+        case "descriptions_differ":
+            return len({line.description for line in lines}) == len(lines)
+        case "description_matches_not":
+            return next((line.description for line in lines if re.search(wanted, line.description)), wanted)
+        case "scale_is_said":
+            return all("per 1,000" in line.description for line in lines)
+        case "item_waits":
+            return all(line.item.qbo_id is None and line.item.default_qbo_id is None for line in lines)
         case _:
             raise AssertionError(f"no such expectation: {name}")

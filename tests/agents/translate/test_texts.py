@@ -14,6 +14,7 @@ from models.quickbooks import clean, cut
 from tests.builders import INVOICE_ID, PRODUCT_ID, a_line, an_invoice, json_of
 
 USD = unit_of("USD (cents)")
+OTHER_ID = "86824bf6-56e7-5185-8ce7-f972748ac9e9"
 TXN_DATE = date(2026, 11, 2)
 
 
@@ -21,9 +22,9 @@ def read(invoice: dict[str, Any]) -> Invoice:
     return Invoice.model_validate(parse_json(json_of(invoice)))
 
 
-def described(*, with_quantity: bool = False, **changes: Any) -> str:
+def described(*, with_quantity: bool = False, style: Any = "guide", whose: str | None = None, **changes: Any) -> str:
     line = LineItem.model_validate(parse_json(json_of(a_line(**changes))))
-    return texts.description(line, USD, with_quantity=with_quantity)
+    return texts.description(line, USD, with_quantity=with_quantity, style=style, whose=whose)
 
 
 def memo(plan: str | None = "Enterprise", *, kind: Any = "invoice", **changes: Any) -> str:
@@ -92,7 +93,7 @@ def test_a_long_plan_name_is_cut_and_the_sentence_still_ends() -> None:
 
 
 def test_a_description_says_name_type_days_and_product() -> None:
-    assert described() == f"API Calls · usage · 2026-10-01 – 2026-10-31 · product {PRODUCT_ID}"
+    assert described() == f"API Calls · usage · 2026-10-01 – 2026-10-31 · product {PRODUCT_ID[:8]}"
 
 
 def test_tier_and_group_values_are_said_and_nulls_are_not() -> None:
@@ -107,8 +108,11 @@ def test_tier_and_group_values_are_said_and_nulls_are_not() -> None:
 @pytest.mark.parametrize(
     ("quantity", "unit_price", "words"),
     [
-        ("33.333333333333336", "300", " · 33.333333333333336 × 3 USD · "),
-        ("1E+3", "0.00012345", " · 1000 × 0.0000012345 USD · "),
+        ("33.333333333333336", "300", " · 33.3333333 × 3 USD · "),
+        ("1E+3", "0.00012345", " · 1000 × 0.0012345 USD per 1,000 · "),
+        ("5000000000", "0.00000123", " · 5000000000 × 0.0000123 USD per 1,000 · "),
+        ("398765432.125000001", "0.0000000000123456789", " · 398765432.125 × 0.0000001 USD per 1,000,000 · "),
+        ("1", "33.3333333333333", " · 1 × 0.3333333 USD · "),
         ("-10.50", "400", " · -10.5 × 4 USD · "),
         ("3", None, " · quantity 3 · "),
         ("1E-999999", "100", " · 1E-999999 × 1 USD · "),
@@ -160,8 +164,40 @@ def test_a_time_window_ends_on_its_last_day(start: str | None, end: str | None, 
     assert described(starting_at=start, ending_before=end).split(" · ")[2] == words
 
 
+def test_what_a_customer_reads_holds_no_id_and_no_word_of_metronomes() -> None:
+    text = described(style="customer", with_quantity=True, quantity="1000", unit_price="10", whose="Child GmbH")
+    assert text == "API Calls · for Child GmbH · 1000 × 0.1 USD · 2026-10-01 – 2026-10-31"
+
+
+def test_a_scale_is_said_once_and_fits() -> None:
+    assert texts.with_scale("x" * 4000, 1000).endswith("… · per 1,000")
+    assert utf16_units(texts.with_scale("x" * 4000, 1_000_000)) == 4000
+
+
+@pytest.mark.parametrize(
+    ("types", "words"),
+    [(["usage"], "Usage"), (["subscription"], "Subscription"), (["subscription", "usage"], "Usage and subscription")],
+)
+def test_the_memo_says_what_is_billed(types: list[str], words: str) -> None:
+    invoice = read(an_invoice([a_line(1, type=each) for each in types]))
+    said = texts.customer_memo(invoice, kind="invoice", plan=None, txn_date=TXN_DATE)
+    assert said == f"{words} for October 1 – 31, 2026."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"correction_record": {"corrected_invoice_id": OTHER_ID}}, "It corrects invoice MTR-86824BF6."),
+        ({"regenerated_from_invoice_id": OTHER_ID}, "It replaces invoice MTR-86824BF6."),
+    ],
+)
+def test_the_memo_names_the_document_that_it_belongs_to(changes: dict[str, Any], words: str) -> None:
+    assert memo("x" * 5000, **changes).endswith(f"…. {words}")
+    assert utf16_units(memo("x" * 5000, **changes)) == 1000
+
+
 def test_a_line_without_times_says_none() -> None:
-    assert described(starting_at=None, ending_before=None) == f"API Calls · usage · product {PRODUCT_ID}"
+    assert described(starting_at=None, ending_before=None) == f"API Calls · usage · product {PRODUCT_ID[:8]}"
 
 
 def test_control_characters_go_and_unicode_stays() -> None:

@@ -90,7 +90,7 @@ def test_an_invoice_becomes_one_post_command_with_its_origin() -> None:
     assert document.txn_date == date(2026, 11, 2)
     assert document.due_date == date(2026, 12, 2)
     assert document.private_note.startswith(f"Metronome invoice {INVOICE_ID}\n")
-    assert document.customer_memo == "Usage for October 1 – 31, 2026 on the Enterprise plan."
+    assert document.customer_memo == "Usage for October 1 – 31, 2026."
     assert document.customer.qbo_id == "58"
 
 

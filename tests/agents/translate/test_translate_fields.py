@@ -194,7 +194,56 @@ def test_the_memo_ref_may_come_from_the_contracts_custom_field_on_the_invoice() 
 
 
 def test_the_plan_name_stands_in_for_a_contract_name() -> None:
-    assert posted(an_invoice(plan_name="Growth"), contract_name=None).customer_memo.endswith("on the Growth plan.")
+    told = Policy(memo_contract_name=True)
+    assert posted(an_invoice(plan_name="Growth"), told, contract_name=None).customer_memo.endswith(
+        "on the Growth plan."
+    )
+    assert posted(an_invoice(), told).customer_memo == "Usage for October 1 – 31, 2026 on the Enterprise plan."
+
+
+def test_whose_tax_code_it_is_goes_by_the_policys_order() -> None:
+    """Reverse charge and exemption depend on who buys."""
+    invoice = an_invoice(
+        [a_line(1000, product_custom_fields={"qbo_item_id": "31", "qbo_tax_code": "20"})],
+        customer_custom_fields={"qbo_customer_id": "58", "qbo_tax_code": "21"},
+        contract_custom_fields={"qbo_tax_code": "22"},
+    )
+
+    def code(**policy: Any) -> str | None:
+        return posted(invoice, Policy(tax_code="9", **policy)).lines[0].tax_code
+
+    assert code() == "21"
+    assert code(tax_code_order=("product", "customer")) == "20"
+    assert code(tax_code_order=("contract",)) == "22"
+    assert code(tax_code_order=()) == "9"
+
+
+def test_a_tax_code_that_is_none_names_its_owner() -> None:
+    invoice = an_invoice(customer_custom_fields={"qbo_customer_id": "58", "qbo_tax_code": "reverse charge"})
+    assert "qbo_tax_code of the customer is 'reverse charge'" in declined(invoice).reason
+
+
+def test_a_line_of_another_customer_names_it() -> None:
+    child = "efd7df8b-dc6a-5e6b-9ea5-c579a828934c"
+    lines = [a_line(1000, origin={"customer_id": each}) for each in (child, "5f58b1d6-8bd4-5091-85db-0330f1c561f2")]
+    invoice = an_invoice(lines, type="USAGE_CONSOLIDATED")
+    first, second = posted(invoice, constituent_names={child: "Child GmbH"}).lines
+    assert " · for Child GmbH · " in first.description
+    assert " · for customer 5f58b1d6 · " in second.description
+
+
+def test_a_commit_that_is_purchased_waits_for_an_item_of_its_own() -> None:
+    """The default item, or an item of income made for it, would be revenue at once."""
+    line = a_line(10_000_000, type="commit_purchase", product_custom_fields={})
+    for policy in (
+        Policy(missing_item="default", default_item_id="31"),
+        Policy(missing_item="create", income_account_id="1"),
+    ):
+        [*before, last] = commands(an_invoice([line]), policy)
+        assert before == []
+        assert isinstance(last, PostInvoice)
+        [item] = [each.item for each in last.document.lines]
+        assert (item.qbo_id, item.default_qbo_id, item.is_prepayment) == (None, None, True)
 
 
 def test_damaged_names_do_not_stop_an_invoice() -> None:
