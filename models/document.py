@@ -82,7 +82,8 @@ class ItemReference(Value):
 class Line(Value):
     """One line. Quantity and unit price are both there only when they multiply to the amount, rounded half up.
 
-    `tax_code` and `class_id` are QuickBooks's references, None where nothing is to be said.
+    `tax_code` and `class_id` are QuickBooks's references, None where nothing is to be said; `service_date` is the day
+    of service that its revenue reports go by.
     """
 
     item: ItemReference
@@ -92,6 +93,7 @@ class Line(Value):
     unit_price: Amount | None = None
     tax_code: str | None = None
     class_id: str | None = None
+    service_date: date | None = None
 
 
 GlobalTax = Literal["TaxExcluded", "TaxInclusive", "NotApplicable"]

@@ -108,6 +108,9 @@ class Policy(BaseModel):
     txn_date: Literal["issued", "service-end"] = Field(
         "issued", description="the document's date: day of issue, or last day of service"
     )
+    service_date: Literal["none", "start", "end"] = Field(
+        "none", description="ServiceDate of each line: not sent, or the first or last day of the line's service"
+    )
     due_date: Literal["terms", "end_timestamp", "sales-term"] = Field(
         "terms", description="due date from net_payment_terms_days, the invoice's end_timestamp, or a QuickBooks term"
     )

@@ -73,6 +73,8 @@ def _line(line: Line, item_ref: str) -> dict[str, Any]:
         detail["TaxCodeRef"] = {"value": line.tax_code}
     if line.class_id is not None:
         detail["ClassRef"] = {"value": line.class_id}
+    if line.service_date is not None:
+        detail["ServiceDate"] = line.service_date.isoformat()
     return {
         "Amount": line.amount,
         "DetailType": "SalesItemLineDetail",

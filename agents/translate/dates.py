@@ -52,12 +52,12 @@ def txn_date(invoice: Invoice, facts: InvoiceEnriched, policy: Policy) -> TxnDat
 def _service_end(invoice: Invoice) -> date | None:
     """The last day of the billing period; of an invoice without one, such as a true-up, of its lines' own."""
     if invoice.end_timestamp is not None:
-        return _last_day_of(invoice.start_timestamp, invoice.end_timestamp)
-    ends = [_last_day_of(line.starting_at, line.ending_before) for line in invoice.line_items if line.ending_before]
+        return last_day_of(invoice.start_timestamp, invoice.end_timestamp)
+    ends = [last_day_of(line.starting_at, line.ending_before) for line in invoice.line_items if line.ending_before]
     return max(ends, default=None)
 
 
-def _last_day_of(start: datetime | None, end: datetime | None) -> date:
+def last_day_of(start: datetime | None, end: datetime | None) -> date:
     """A period of no length is its day, and not the one before."""
     assert end is not None
     return last_day(end) if start is None else max(utc(start).date(), last_day(end))
@@ -113,7 +113,7 @@ def days(start: datetime | None, end: datetime | None) -> tuple[date, date] | No
     """
     if start is None or end is None:
         return None
-    return utc(start).date(), _last_day_of(start, end)
+    return utc(start).date(), last_day_of(start, end)
 
 
 def last_day(end: datetime) -> date:

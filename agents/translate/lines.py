@@ -1,6 +1,6 @@
 """The lines of a document: rounded so that they add up, with figures that multiply, and no more than there may be."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -8,27 +8,19 @@ from models.document import ItemReference, Line
 from models.metronome import LineItem
 from models.money import EXACT, Unit, exact_sum, quantum, round_half_up
 from models.policy import Policy
-from models.quickbooks import clean, cut
+from models.quickbooks import clean
+from models.record import utc
 
 from . import templates, texts
-from .amounts import CENT, Figures, multiplied, quantity_and_price, rescaled
+from .amounts import CENT, Figures, quantity_and_price, rescaled
 from .custom_fields import MappedFields
+from .dates import last_day_of
 from .declined import refused
+from .grouping import DraftLine, within_limit
 from .items import item_of, product_names, rounding_item
 from .rounding import Share, rounded
 
 ROUNDING = "Rounding"
-
-
-class DraftLine(NamedTuple):
-    """A line that may still be grouped with others, and its figures, if it has any that multiply to its amount."""
-
-    item: ItemReference
-    amount: Decimal
-    description: str
-    figures: Figures | None = None
-    tax_code: str | None = None
-    class_id: str | None = None
 
 
 class Place(NamedTuple):
@@ -74,7 +66,7 @@ def document_lines(billed: Sequence[LineItem], total: Decimal, bill: LineContext
         )
     drafts = [_draft(*each, bill) for each in zip(billed, places, amounts, strict=True)]
     drafts += _rounding_lines(places, left, policy)
-    return tuple(_line(draft, policy) for draft in _within_limit(drafts, policy))
+    return tuple(_line(draft, policy) for draft in within_limit(drafts, policy))
 
 
 def _place(line: LineItem, names: dict[str, str], bill: LineContext) -> Place:
@@ -96,7 +88,7 @@ def _rounding_lines(places: Sequence[Place], left: Mapping[Hashable, Decimal], p
         key = place.tax_code, place.class_id
         amounts[key] = EXACT.add(amounts.get(key, Decimal(0)), left.get(group, Decimal(0)))
     return [
-        DraftLine(rounding_item(policy), amount, ROUNDING, tax_code=code, class_id=class_id)
+        DraftLine(rounding_item(policy), ROUNDING, amount, ROUNDING, tax_code=code, class_id=class_id)
         for (code, class_id), amount in amounts.items()
         if amount
     ]
@@ -129,7 +121,17 @@ def _draft(line: LineItem, place: Place, amount: Decimal, bill: LineContext) -> 
         description = _by_template(line, amount, bill, description, bill.policy.description_template)
         if per != 1 and texts.scale(per) not in description:
             description = texts.with_scale(description, per)
-    return DraftLine(place.item, amount, description, figures, place.tax_code, place.class_id)
+    return DraftLine(
+        item=place.item,
+        name=clean(line.name),
+        amount=amount,
+        description=description,
+        figures=figures,
+        tax_code=place.tax_code,
+        class_id=place.class_id,
+        first_day=utc(line.starting_at).date() if line.starting_at is not None else None,
+        last_day=last_day_of(line.starting_at, line.ending_before) if line.ending_before is not None else None,
+    )
 
 
 def _whose(line: LineItem, bill: LineContext) -> str | None:
@@ -160,49 +162,6 @@ def _by_template(line: LineItem, amount: Decimal, bill: LineContext, default: st
     return templates.render("description_template", template, values, texts.DESCRIPTION_LENGTH_MAX)
 
 
-def _within_limit(drafts: list[DraftLine], policy: Policy) -> list[DraftLine]:
-    """At most `line_limit` lines (docs/vendors/quickbooks.md §1.3), grouped by item and price, else by item."""
-    if len(drafts) <= policy.line_limit:
-        return drafts
-    if policy.too_many_lines == "group":
-        for key in (_item_and_price, _item):
-            grouped = _grouped(drafts, key)
-            if len(grouped) <= policy.line_limit:
-                return grouped
-    raise refused(
-        "too many lines", f"{len(drafts)} lines are more than the {policy.line_limit} of the policy's line_limit"
-    )
-
-
-def _item_and_price(draft: DraftLine) -> Hashable:
-    figures = draft.figures
-    return _item(draft), None if figures is None else (figures.unit_price, figures.per)
-
-
-def _item(draft: DraftLine) -> Hashable:
-    return draft.item, draft.tax_code, draft.class_id
-
-
-def _grouped(drafts: Sequence[DraftLine], key: Callable[[DraftLine], Hashable]) -> list[DraftLine]:
-    groups: dict[Hashable, list[DraftLine]] = {}
-    for draft in drafts:
-        groups.setdefault(key(draft), []).append(draft)
-    return [group[0] if len(group) == 1 else _joined(group) for group in groups.values()]
-
-
-def _joined(group: Sequence[DraftLine]) -> DraftLine:
-    """One line for many: their amounts added, their figures too where all have the same price."""
-    amount = exact_sum([draft.amount for draft in group])
-    shared = {(draft.figures.unit_price, draft.figures.per) if draft.figures else None for draft in group}
-    figures = None
-    if len(shared) == 1 and (priced := shared.pop()) is not None:
-        quantity = exact_sum([draft.figures.quantity for draft in group if draft.figures])
-        figures = multiplied(quantity, priced[0], amount, priced[1])
-    details = "; ".join(draft.description for draft in group)
-    description = cut(f"{len(group)} lines: {details}", texts.DESCRIPTION_LENGTH_MAX)
-    return group[0]._replace(amount=amount, description=description, figures=figures)
-
-
 def _line(draft: DraftLine, policy: Policy) -> Line:
     quantity, price = draft.figures[:2] if draft.figures else (None, None)
     if quantity is None and policy.line_figures == "quantity-one" and draft.amount >= 0:
@@ -215,4 +174,5 @@ def _line(draft: DraftLine, policy: Policy) -> Line:
         unit_price=price,
         tax_code=draft.tax_code,
         class_id=draft.class_id,
+        service_date={"none": None, "start": draft.first_day, "end": draft.last_day}[policy.service_date],
     )

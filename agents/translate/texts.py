@@ -216,13 +216,17 @@ def window(start: datetime | None, end: datetime | None) -> str:
     """`2026-10-01 – 2026-10-31`; one date for a single day; `from` or `until` where only one end is known."""
     match days(start, end), start, end:
         case (first, last), _, _:
-            return first.isoformat() if first == last else f"{first.isoformat()} – {last.isoformat()}"
+            return spoken_days(first, last)
         case None, datetime(), None:
             return f"from {utc(start).date().isoformat()}"
         case None, None, datetime():
             return f"until {last_day(end).isoformat()}"
         case _:
             return ""
+
+
+def spoken_days(first: date, last: date) -> str:
+    return first.isoformat() if first == last else f"{first.isoformat()} – {last.isoformat()}"
 
 
 def tier(line: LineItem) -> str:

@@ -304,6 +304,18 @@ REFERENCES = [
     Case("a rate that is not", bill(line(1)), "invoice 0.01 USD: 0.01", {"exchange_rates": {"EUR": D("1.0845")}},
          more={"exchange_rate": None}),
 ]
+SERVICE = [
+    Case("the first day", bill(line(1)), "invoice 0.01 USD: 0.01", {"service_date": "start"},
+         more={"service_dates": "2026-10-01"}),
+    Case("the last day", bill(line(1)), "invoice 0.01 USD: 0.01", {"service_date": "end"},
+         more={"service_dates": "2026-10-31"}),
+    Case("a line that says no days", bill(line(1, starting_at=None, ending_before=None)), "invoice 0.01 USD: 0.01",
+         {"service_date": "end"}, more={"service_dates": "None"}),
+    Case("not sent", bill(line(1)), "invoice 0.01 USD: 0.01", more={"service_dates": "None"}),
+    Case("of many lines the last of the last days",
+         bill(line(1, ending_before="2026-10-11T00:00:00Z"), line(2, ending_before="2026-10-21T00:00:00Z")),
+         "invoice 0.03 USD: 0.03", {"service_date": "end", "line_limit": 1}, more={"service_dates": "2026-10-20"}),
+]
 MANY = [line(100, 1, 100), line(200, 2, 100), line(300, 1, 300), line(-50), line(-25)]
 LARGE = [
     Case("5 lines, 5 allowed", bill(*MANY), "invoice 5.25 USD: 1.00=1×1 2.00=2×1 3.00=1×3 -0.50 -0.25",
@@ -319,7 +331,7 @@ LARGE = [
          {"line_limit": 1}),
 ]
 # fmt: on
-ALL = [*UNITS, *COUNTED, *FIGURES, *ROUNDING, *SIGNS, *ITEMS, *KINDS, *DATES, *REFERENCES, *LARGE]
+ALL = [*UNITS, *COUNTED, *FIGURES, *ROUNDING, *SIGNS, *ITEMS, *KINDS, *DATES, *REFERENCES, *SERVICE, *LARGE]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.why)

@@ -6,10 +6,11 @@ knows nothing of our code. `make properties` runs many more examples (PROPERTY_E
 
 import os
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from models.metronome import Invoice
 from models.money import EXACT, exact_sum, parse_json, quantum, round_half_up, unit_of
 from models.policy import Policy
 from models.quickbooks import ENTITY, body_of
+from models.record import utc
 from simulators.metronome.generator import generate
 from simulators.quickbooks.books import Books, Company, add_customer, add_item, new_entry
 from simulators.quickbooks.sales import made_sale
@@ -138,6 +140,10 @@ policies = st.builds(
     rounding=st.sampled_from(["largest-remainder", "rounding-line"]),
     time_zone=st.sampled_from(["UTC", "America/Los_Angeles", "Pacific/Auckland"]),
     txn_date=st.sampled_from(["issued", "service-end"]),
+    service_date=st.sampled_from(["none", "start", "end"]),
+    rounding_line_max=st.sampled_from([0, 1, 2]),
+    line_text=st.sampled_from(["guide", "customer"]),
+    memo_contract_name=st.booleans(),
     due_date=st.sampled_from(["terms", "end_timestamp", "sales-term"]),
     sales_term_ids=st.sampled_from([{}, {"30": "3"}]),
     sales_term_id=rarely(None, usual="2"),
@@ -200,6 +206,7 @@ def is_exact_or_declined(invoice: Json, commands: list[Command], policy: Policy)
         case PostInvoice(document=document):
             assert invoice["status"] == "FINALIZED"
             is_exact(invoice, document)
+            is_dated(invoice, document, policy)
             is_accepted(document, policy)
         case DeclineInvoice():
             assert f"`{last.rule}`" in documented_rules()
@@ -221,6 +228,18 @@ def is_exact(invoice: Json, document: Document) -> None:
     numbers = [(line.amount, line.quantity or Decimal(0)) for line in document.lines]
     assert not any(number.is_signed() for pair in numbers for number in pair if number == 0)
     assert document.private_note.splitlines()[0] == f"Metronome invoice {invoice['id']}"
+
+
+def is_dated(invoice: Json, document: Document, policy: Policy) -> None:
+    """Not after the day of issue, unless closed books move it; and not due before that day."""
+    if not isinstance(invoice.get("issued_at"), str):
+        return
+    moment = Invoice.model_validate(invoice).issued_at
+    assert moment is not None
+    issued = utc(moment).astimezone(ZoneInfo(policy.time_zone)).date()
+    closed = policy.books_closed_through
+    assert document.txn_date <= issued or (closed is not None and document.txn_date == closed + timedelta(days=1))
+    assert document.due_date is None or document.due_date >= max(issued, document.txn_date)
 
 
 def is_accepted(document: Document, policy: Policy) -> None:

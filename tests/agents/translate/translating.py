@@ -64,6 +64,8 @@ def fact(document: Document, shown: dict[str, Any], name: str, wanted: Any) -> A
             return " ".join(each.qbo_id or each.product_id or f"default {each.default_qbo_id}" for each in needs)
         case "tax":
             return " ".join(str(line.tax_code) for line in lines)
+        case "service_dates":
+            return " ".join(str(line.service_date) for line in lines)
         case "classes":
             return " ".join(str(line.class_id) for line in lines)
         case _:
