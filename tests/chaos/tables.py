@@ -39,6 +39,8 @@ class LoggedTable(Table[Row]):
         self._producer = producer
         self._partitions = partitions
         self._rows: dict[str, bytes] = {}
+        self._read: dict[bytes, Row] = {}
+        """Rows that were decoded, by their bytes: they are frozen, and reading them again gives the same."""
         self._unconfirmed: dict[asyncio.Future[int], tuple[int, int | None]] = {}
         self._fence = ChangelogFence(name)
 
@@ -103,4 +105,7 @@ class LoggedTable(Table[Row]):
     def _decoded(self, value: bytes) -> Row:
         if issubclass(self._model, str):
             return self._model(value.decode())
-        return self._model.model_validate_json(value)
+        row = self._read.get(value)
+        if row is None:
+            row = self._read[value] = self._model.model_validate_json(value)
+        return row
