@@ -15,6 +15,7 @@ from simulators.quickbooks.settings import QuickBooksSettings, ThrottleBody
 from .cluster import WORKERS, Cluster
 from .loop import VirtualLoop
 from .network import FAIR, FAULTS, Network, Weather
+from .stops import Stop, stops_of
 
 SECONDS_MIN, SECONDS_MAX = 120.0, 1500.0
 STEPS_MAX = 400
@@ -41,6 +42,7 @@ class Plan:
     reroutings: int
     replays: int
     lost_members: int
+    stops: tuple[Stop, ...]
     cut_offs: int
     repeats: float
     slow: float
@@ -66,11 +68,12 @@ class Plan:
         )
 
 
-def plan_of(dice: Random) -> Plan:
+def plan_of(seed: int, dice: Random) -> Plan:
     kinds = {to: tuple(kind for kind in faults if dice.random() < 0.4) for to, faults in FAULTS.items()}
     memory = dice.choice(("on", "on", "short", "off"))
+    seconds = dice.uniform(SECONDS_MIN, SECONDS_MAX)
     return Plan(
-        seconds=dice.uniform(SECONDS_MIN, SECONDS_MAX),
+        seconds=seconds,
         weather=Weather(kinds, dice.choice((0.0, 0.05, 0.15, 0.3, 0.5))),
         memory=memory,
         refusals_remembered=memory == "on" and dice.random() < 0.5,
@@ -83,7 +86,8 @@ def plan_of(dice: Random) -> Plan:
         meddlings=dice.choice((0, 0, 1, 3)),
         reroutings=dice.choice((0, 0, 1, 3)),
         replays=dice.choice((0, 0, 2, 5)),
-        lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
+        lost_members=(dice if memory == "on" else Random(f"lost {seed}")).choice((0, 0, 1, 2)),
+        stops=stops_of(seed, seconds),
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),
         slow=dice.choice((0.0, 0.0, 0.1, 0.4)),
@@ -97,14 +101,12 @@ def plan_of(dice: Random) -> Plan:
     )
 
 
-def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random) -> OAuthSettings:
-    """A worker that does not know that its group gave it up may show an old token; should that revoke the new one,
-    only a person can help, so the two troubles do not meet."""
+def oauth_settings(client: tuple[str, str], dice: Random) -> OAuthSettings:
     return OAuthSettings(
         *client,
         access_token_seconds=dice.choice((400, 900, 3600)),
         rotate_after_seconds=dice.choice((0, 0, 86_400)),
-        reuse_revokes=dice.random() < 0.5 and not plan.lost_members and not plan.cut_offs,
+        reuse_revokes=dice.random() < 0.5,
     )
 
 
@@ -171,7 +173,7 @@ class Nemesis:
         def leaves(worker: str) -> None:
             self._network.writes = lambda worker: None
             seconds = self._dice.choice((0.0, self._dice.uniform(0.0, 0.4), self._dice.uniform(0.0, 4.0)))
-            self._loop.call_later(seconds, self._cluster.kill_by_name, worker)
+            self._loop.call_outside(seconds, self._cluster.kill_by_name, worker)
 
         self._network.writes = leaves
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -59,6 +59,7 @@ class Met:
     statuses: frozenset[str]
     units: frozenset[str]
     early: int
+    members: Mapping[str, int]
     regenerated: bool
     meddled: frozenset[str]
 
@@ -104,6 +105,7 @@ def _met(world: World) -> Met:
         statuses=frozenset(each["status"] for each in invoices),
         units=frozenset(each["credit_type"]["name"] for each in invoices),
         early=world.people.early,
+        members=dict(world.cluster.happened),
         meddled=frozenset().union(*world.people.meddled.values()),
         regenerated=any(each.get("regenerated_from_invoice_id") for each in invoices),
     )
