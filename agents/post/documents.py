@@ -187,12 +187,12 @@ async def _send(
 
     Raises Parked when QuickBooks made another total of it.
     """
-    attempt = _attempt_of(write, sink)
+    attempt, recorded_at = _attempt_of(write, sink), sink.retry.monotonic()
     entry = await _record_attempt(state.entry, attempt, sink)
     state = replace(state, entry=entry, sent=state.sent + 1, is_absent=False)
     sent_at = sink.retry.monotonic()
     try:
-        found, tid = await _write(entry, attempt, write.content, sink, _still_ours(entry, sent_at, sink))
+        found, tid = await _write(entry, attempt, write.content, sink, _still_ours(entry, recorded_at, sink))
         require_ours(found, entry, attempt)
     except Failure as failure:
         state = after_failure(state, write, failure, sent_at)
@@ -237,10 +237,15 @@ async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> L
 
 def _still_ours(entry: LedgerEntry, recorded_at: float, sink: Sink) -> Leaving:
     """An attempt that had to wait for its turn is recorded anew before it leaves: were the partition somebody else's by
-    now, that would stop the worker."""
+    now, that would stop the worker. So is one whose confirmation came late: the worker may have stood still meanwhile.
+
+    `recorded_at`: monotonic seconds before it was recorded.
+    """
 
     async def leaving() -> None:
-        if sink.retry.monotonic() - recorded_at > ATTEMPT_SECONDS_MAX:
+        nonlocal recorded_at
+        while sink.retry.monotonic() - recorded_at > ATTEMPT_SECONDS_MAX:
+            recorded_at = sink.retry.monotonic()
             await sink.tables.record_attempt(entry.key, entry.replace(changed_at=sink.now()))
 
     return leaving

@@ -397,3 +397,31 @@ async def test_what_keeps_an_attempt_from_being_recorded_keeps_the_write_from_le
     with pytest.raises(StopWorker):
         await world.run(a_post())
     assert (len(world.transport.writes()), world.invoices()) == (1, [])
+
+
+async def test_an_attempt_whose_confirmation_came_late_is_recorded_anew_before_it_leaves(world: World) -> None:
+    """The worker stood still after the broker had the record: its successor has looked the attempt up since."""
+    record, seconds = world.worker.tables.record_attempt, [200.0]
+
+    async def stands_still(key: str, entry: LedgerEntry) -> None:
+        if not seconds:
+            raise StopWorker("fenced")
+        await record(key, entry)
+        await world.clock.sleep(seconds.pop())
+
+    world.worker.tables = replace(world.worker.tables, record_attempt=stands_still)
+    with pytest.raises(StopWorker):
+        await world.run(a_post())
+    assert (world.transport.writes(), world.invoices()) == ([], [])
+
+
+async def test_an_attempt_that_is_recorded_anew_in_time_leaves(world: World) -> None:
+    record, seconds = world.worker.tables.record_attempt, [0.0, 200.0, 200.0]
+
+    async def stands_still(key: str, entry: LedgerEntry) -> None:
+        await record(key, entry)
+        await world.clock.sleep(seconds.pop())
+
+    world.worker.tables = replace(world.worker.tables, record_attempt=stands_still)
+    assert (await world.run(a_post())).result == "posted"
+    assert (seconds, only(world)) == ([], 10)
