@@ -47,6 +47,11 @@ class Cluster:
         return [member for member in self.members if member is not None and member.alive]
 
     @property
+    def is_changing(self) -> bool:
+        """Whether a worker is about to begin, to go on, to be given up or to learn of it."""
+        return self._waiting > 0
+
+    @property
     def settled(self) -> bool:
         return self._waiting == 0 and len(self.alive) == WORKERS and all(member.idle for member in self.alive)
 

@@ -28,6 +28,7 @@ RECORDS: dict[str, Moment] = {
 SHARE = 0.4
 """Of the seeds, those in which workers are stopped."""
 STEPS_MAX = 40
+POLL_SECONDS = 5.0
 SECONDS_SHORT_MAX, SECONDS_LONG_MAX = 60.0, 600.0
 
 
@@ -71,12 +72,16 @@ class Stops:
         log.landed = self._landed
 
     async def run(self) -> None:
+        """Returns when no worker stands still any more, and those that ended because of it work again: what resumes by
+        itself does so some time after that."""
         for stop in sorted(self._stops, key=lambda each: each.at):
             await asyncio.sleep(max(0.0, stop.at - self._loop.time()))
             if stop.moment == "some step":
                 self._loop.after_steps(stop.steps, lambda stop=stop: self._stop_any(stop))  # type: ignore[misc]
             else:
                 self._waiting.append(stop)
+        while self._cluster.is_changing:
+            await asyncio.sleep(POLL_SECONDS)
 
     def _stop_any(self, stop: Stop) -> None:
         if alive := self._cluster.alive:
