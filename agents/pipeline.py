@@ -34,7 +34,7 @@ from models.record import Address, TopicRole
 from . import enrich, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
-from .connections import Cipher, Connections, OAuth, connections_agent
+from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent
 from .delivery import (
     Claims,
     DeadLetter,
@@ -237,6 +237,8 @@ class Pipeline:
             clock,
             options.refresh_before_seconds,
             hard_expiry_warning_days=options.hard_expiry_warning_days,
+            claim=self.claim_connection,
+            settle_seconds=SETTLE_SECONDS,
         )
         books = ports.quickbooks(self.connections)
         self.batches = Batches(
@@ -334,6 +336,12 @@ class Pipeline:
         await self.publish([change])
         self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
+
+    async def claim_connection(self, realm: str) -> None:
+        """Raises Fenced when another worker has written to the connections of the company's partition."""
+        table = self.tables.connections
+        table[realm] = table[realm]
+        await table.confirmed()
 
     async def publish_owned(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:
         """Facts go to no company before it is recorded that this one has the invoice."""
