@@ -62,7 +62,7 @@ class _Rejected:
     at: datetime
 
 
-async def nobody_else(realm: str) -> None:
+async def nobody_else(connection: ConnectionChanged) -> None:
     """The claim where no other worker can have the company."""
 
 
@@ -86,7 +86,7 @@ class Connections:
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
         finish_seconds: float = FINISH_SECONDS,
         rejection_pause_seconds: float = REJECTION_PAUSE_SECONDS,
-        claim: Callable[[str], Awaitable[None]] = nobody_else,
+        claim: Callable[[ConnectionChanged], Awaitable[None]] = nobody_else,
         settle_seconds: float = 0.0,
     ) -> None:
         self._table = table
@@ -188,13 +188,13 @@ class Connections:
             self._settled[connection.realm] = connection
         return connection
 
-    async def _claimed(self, realm: str) -> None:
+    async def _claimed(self, connection: ConnectionChanged) -> None:
         """Returns when the company was ours a moment ago. Raises StopWorker when it is another worker's."""
         loop = asyncio.get_running_loop()
         claimed_at = -math.inf
         while loop.time() - claimed_at > CLAIMED_SECONDS_MAX:
             claimed_at = loop.time()
-            await self._claim(realm)
+            await self._claim(connection)
 
     async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
         """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""
@@ -219,7 +219,7 @@ class Connections:
         refresh_token = self._opened(old.realm, old.refresh_token)
         # The first refusal may be an outage at Intuit, or newer tokens may be about to reach the table.
         for pause_seconds in (self._second_try_seconds, 0):
-            await self._claimed(old.realm)
+            await self._claimed(old)
             if self._table.get(old.realm) != old:
                 break
             try:
@@ -229,7 +229,7 @@ class Connections:
             else:
                 return connected(old.realm, tokens, self._cipher, self._now(), previous=old)
             await asyncio.sleep(pause_seconds)
-        await self._claimed(old.realm)  # who is not the owner may have shown a former token, which proves nothing
+        await self._claimed(old)  # who is not the owner may have shown a former token, which proves nothing
         return old.replace(  # type: ignore[no-any-return]
             state="reconnect needed", changed_at=_after(old, self._now()), reason="Intuit answered invalid_grant twice"
         )

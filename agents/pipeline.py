@@ -30,11 +30,12 @@ from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Owne
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
+from models.subject import RowKey
 
 from . import enrich, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
-from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent
+from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent, newest
 from .delivery import (
     Claims,
     DeadLetter,
@@ -73,6 +74,9 @@ CONFIRM_SECONDS_MAX = 30
 
 RESTS_PER_PROBE = 5
 """A parked command rests after a try for this part of the shortest time between two probes of its cause."""
+
+CLAIM = "claim"
+"""What the key of a row ends with that is put and taken away at once: its records show who else writes there."""
 
 RECORD_OVERHEAD_BYTES = 65_536
 """Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
@@ -318,6 +322,7 @@ class Pipeline:
         return translate(record, facts.at, policy=policy_of(record.realm))
 
     async def _connect(self, change: Delivered[ConnectionChanged]) -> Sequence[Published]:
+        await self.claim_connection(change.record)
         return await connections_agent(change.record, table=self.tables.connections)
 
     # What is durable before anything relies on it
@@ -334,13 +339,19 @@ class Pipeline:
     async def record_connection(self, change: ConnectionChanged) -> None:
         # The topic first: `connect` must know of it, or what a person connects may seem older than the table.
         await self.publish([change])
-        self.tables.connections[change.realm] = change
+        await self.claim_connection(change)
+        if newest(self.tables.connections.get(change.realm), change) is change:
+            self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
 
-    async def claim_connection(self, realm: str) -> None:
-        """Raises Fenced when another worker has written to the connections of the company's partition."""
-        table = self.tables.connections
-        table[realm] = table[realm]
+    async def claim_connection(self, connection: ConnectionChanged) -> None:
+        """Raises Fenced when another worker has written to the connections of the company's partition.
+
+        Noticed only by a record of a connection, that would lie over a newer one: the next recovery would read it.
+        """
+        table, key = self.tables.connections, RowKey.of(connection.realm, CLAIM)
+        table[key] = connection
+        del table[key]
         await table.confirmed()
 
     async def publish_owned(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:

@@ -93,7 +93,7 @@ class World:
             settle_seconds=settle_seconds,
         )
 
-    async def claim(self, realm):
+    async def claim(self, connection):
         if self.is_anothers:
             raise StopWorker("fenced")
         self.claims += 1
@@ -315,7 +315,7 @@ def test_a_claim_whose_confirmation_came_late_is_made_anew():
         world = World().after(hours=2)
         seconds = [0.0, CLAIMED_SECONDS_MAX + 1]
 
-        async def claim(realm):
+        async def claim(connection):
             assert world.server.asked == []
             await asyncio.sleep(seconds.pop())
 

@@ -71,15 +71,17 @@ class Stops:
         network.leaves = lambda worker, what: self._meets(what, worker)
         log.landed = self._landed
 
-    async def run(self) -> None:
-        """Returns when no worker stands still any more, and those that ended because of it work again: what resumes by
-        itself does so some time after that."""
+    async def run(self, seconds: float) -> None:
+        """After so many seconds none is stopped any more. Returns when none stands still, and those that ended because
+        of it work again: what resumes by itself does so some time after that."""
         for stop in sorted(self._stops, key=lambda each: each.at):
             await asyncio.sleep(max(0.0, stop.at - self._loop.time()))
             if stop.moment == "some step":
                 self._loop.after_steps(stop.steps, lambda stop=stop: self._stop_any(stop))  # type: ignore[misc]
             else:
                 self._waiting.append(stop)
+        await asyncio.sleep(max(0.0, seconds - self._loop.time()))
+        self._waiting.clear()
         while self._cluster.is_changing:
             await asyncio.sleep(POLL_SECONDS)
 

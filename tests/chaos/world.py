@@ -82,8 +82,11 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
-        await asyncio.gather(nemesis.run(), self.people.live(self.plan), *([stops.run()] if self.plan.stops else []))
+        lives = [nemesis.run(), self.people.live(self.plan)]
+        if self.plan.stops:
+            stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
+            lives.append(stops.run(self.plan.seconds))
+        await asyncio.gather(*lives)
         if self.poison is not None:
             await self._others_go_on()
         for _ in range(REPAIRS_MAX):
