@@ -3,12 +3,11 @@
 A refresh token's value changes now and then, and the former one dies at once (docs/vendors/quickbooks.md §7). Losing
 the new one means that a person must connect the company again, so it is recorded durably before anything uses it.
 
-Showing a former one may end the consent. So a worker makes sure, just before it shows one, that the company is still its
-own; and one that has taken a company over first gives its predecessor's answer time to come through the topic.
+Showing a former one may end the consent. So a worker makes sure, just before it shows one, that the company is still
+its own; and one that has taken a company over first gives its predecessor's answer time to come through the topic.
 """
 
 import asyncio
-import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 
+from .ownership import nobody_else
+
 log = structlog.get_logger()
 
 T = TypeVar("T")
@@ -29,9 +30,6 @@ T = TypeVar("T")
 SECOND_TRY_SECONDS = 30.0
 SETTLE_SECONDS = 5.0
 """A refresh that the former owner of a company had under way is recorded within this, should it live."""
-
-CLAIMED_SECONDS_MAX = 5.0
-"""A claim that took longer to be confirmed is made anew: the worker may have stood still meanwhile."""
 
 FINISH_SECONDS = 10.0
 """How long a refresh may still take when the partition of who asked for it goes to another worker."""
@@ -62,15 +60,11 @@ class _Rejected:
     at: datetime
 
 
-async def nobody_else(connection: ConnectionChanged) -> None:
-    """The claim where no other worker can have the company."""
-
-
 class Connections:
     """Gives the access token of a realm.
 
     `table` holds the newest `ConnectionChanged` by realm; `record` publishes a change, confirmed by the broker, and
-    puts it into the table durably, or raises. `claim` raises StopWorker when another worker has the company;
+    puts it into the table durably, or raises. `make_sure` raises StopWorker when another worker has the company;
     `settle_seconds` is waited before a token is shown that this worker did not record. `clock` gives epoch seconds.
     """
 
@@ -86,7 +80,7 @@ class Connections:
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
         finish_seconds: float = FINISH_SECONDS,
         rejection_pause_seconds: float = REJECTION_PAUSE_SECONDS,
-        claim: Callable[[ConnectionChanged], Awaitable[None]] = nobody_else,
+        make_sure: Callable[[str], Awaitable[None]] = nobody_else,
         settle_seconds: float = 0.0,
     ) -> None:
         self._table = table
@@ -99,7 +93,7 @@ class Connections:
         self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
         self._finish_seconds = finish_seconds
         self._rejection_pause = timedelta(seconds=rejection_pause_seconds)
-        self._claim = claim
+        self._make_sure = make_sure
         self._settle_seconds = settle_seconds
         self._settled: dict[str, ConnectionChanged] = {}  # what we recorded ourselves, or waited for
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -188,14 +182,6 @@ class Connections:
             self._settled[connection.realm] = connection
         return connection
 
-    async def _claimed(self, connection: ConnectionChanged) -> None:
-        """Returns when the company was ours a moment ago. Raises StopWorker when it is another worker's."""
-        loop = asyncio.get_running_loop()
-        claimed_at = -math.inf
-        while loop.time() - claimed_at > CLAIMED_SECONDS_MAX:
-            claimed_at = loop.time()
-            await self._claim(connection)
-
     async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
         """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""
         replaced, new = self._unrecorded.get(old.realm, (None, None))
@@ -219,7 +205,7 @@ class Connections:
         refresh_token = self._opened(old.realm, old.refresh_token)
         # The first refusal may be an outage at Intuit, or newer tokens may be about to reach the table.
         for pause_seconds in (self._second_try_seconds, 0):
-            await self._claimed(old)
+            await self._make_sure(old.realm)
             if self._table.get(old.realm) != old:
                 break
             try:
@@ -229,7 +215,7 @@ class Connections:
             else:
                 return connected(old.realm, tokens, self._cipher, self._now(), previous=old)
             await asyncio.sleep(pause_seconds)
-        await self._claimed(old)  # who is not the owner may have shown a former token, which proves nothing
+        await self._make_sure(old.realm)  # who is not the owner may have shown a former token, which proves nothing
         return old.replace(  # type: ignore[no-any-return]
             state="reconnect needed", changed_at=_after(old, self._now()), reason="Intuit answered invalid_grant twice"
         )

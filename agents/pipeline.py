@@ -30,7 +30,6 @@ from models.ledger import Batch, CustomerMapping, ItemMapping, LedgerEntry, Owne
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
-from models.subject import RowKey
 
 from . import enrich, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
@@ -51,6 +50,7 @@ from .delivery import (
     StopWorker,
 )
 from .enrich import Enricher, Owners
+from .ownership import CLAIM, Ownership
 from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
@@ -75,8 +75,8 @@ CONFIRM_SECONDS_MAX = 30
 RESTS_PER_PROBE = 5
 """A parked command rests after a try for this part of the shortest time between two probes of its cause."""
 
-CLAIM = "claim"
-"""What the key of a row ends with that is put and taken away at once: its records show who else writes there."""
+OWNED_SECONDS_MAX = 1.0
+"""A company was ours so lately when a row of it is written without an attempt."""
 
 RECORD_OVERHEAD_BYTES = 65_536
 """Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
@@ -233,6 +233,9 @@ class Pipeline:
             return datetime.fromtimestamp(clock(), UTC)
 
         self._now = now
+        self.has_invoices = Ownership(tables.invoices, partial(_no_invoice, at=now), monotonic)
+        self.has_connections = Ownership(tables.connections, partial(_no_connection, at=now), monotonic)
+        self.has_owners = Ownership(tables.owners, _no_owner, monotonic)
         self.connections = Connections(
             tables.connections,
             ports.oauth,
@@ -241,7 +244,7 @@ class Pipeline:
             clock,
             options.refresh_before_seconds,
             hard_expiry_warning_days=options.hard_expiry_warning_days,
-            claim=self.claim_connection,
+            make_sure=self.has_connections.make_sure,
             settle_seconds=SETTLE_SECONDS,
         )
         books = ports.quickbooks(self.connections)
@@ -272,13 +275,14 @@ class Pipeline:
             now=now,
             batches=self.batches,
             trust_requestids=options.trust_requestids,
+            make_sure=partial(self.has_invoices.make_sure, within_seconds=OWNED_SECONDS_MAX),
             ledger_age=options.ledger_age,
         )
         self.agents = self._agents()
 
     def _agents(self) -> tuple[Agent, ...]:
         agent, confirm_tables = self._agent, self.publish_with_tables
-        owners = Owners(self.tables.owners, self._options.partition_of)
+        owners = Owners(self.tables.owners, self._options.partition_of, self.has_owners.make_sure)
         enriched = partial(enrich.enrich, enricher=self._ports.enricher, owners=owners)
         posted = partial(post.post, sink=self.sink)
         written = partial(write_back.write_back, into=self._ports.write_back)
@@ -322,14 +326,13 @@ class Pipeline:
         return translate(record, facts.at, policy=policy_of(record.realm))
 
     async def _connect(self, change: Delivered[ConnectionChanged]) -> Sequence[Published]:
-        await self.claim_connection(change.record)
+        await self.has_connections.make_sure(change.record.realm)
         return await connections_agent(change.record, table=self.tables.connections)
 
     # What is durable before anything relies on it
 
     async def record_attempt(self, key: str, entry: LedgerEntry) -> None:
-        self.tables.invoices[key] = entry
-        await self.tables.invoices.confirmed()
+        await self.has_invoices.put(key, entry)
         await self.tables.doc_numbers.confirmed()
 
     async def record_batch(self, key: str, batch: Batch) -> None:
@@ -339,20 +342,10 @@ class Pipeline:
     async def record_connection(self, change: ConnectionChanged) -> None:
         # The topic first: `connect` must know of it, or what a person connects may seem older than the table.
         await self.publish([change])
-        await self.claim_connection(change)
+        await self.has_connections.make_sure(change.realm)
         if newest(self.tables.connections.get(change.realm), change) is change:
             self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
-
-    async def claim_connection(self, connection: ConnectionChanged) -> None:
-        """Raises Fenced when another worker has written to the connections of the company's partition.
-
-        Noticed only by a record of a connection, that would lie over a newer one: the next recovery would read it.
-        """
-        table, key = self.tables.connections, RowKey.of(connection.realm, CLAIM)
-        table[key] = connection
-        del table[key]
-        await table.confirmed()
 
     async def publish_owned(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:
         """Facts go to no company before it is recorded that this one has the invoice."""
@@ -449,6 +442,18 @@ def _addressed(
 
 def _realm_of(event: Event) -> Hashable:
     return event.key
+
+
+def _no_invoice(realm: str, at: Callable[[], datetime]) -> LedgerEntry:
+    return LedgerEntry(realm=realm, invoice_id=CLAIM, state="commanded", changed_at=at())
+
+
+def _no_connection(realm: str, at: Callable[[], datetime]) -> ConnectionChanged:
+    return ConnectionChanged(realm=realm, state="disconnected", changed_at=at())
+
+
+def _no_owner(customer_id: str) -> Owner:
+    return Owner(realm=CLAIM, customer_id=customer_id)
 
 
 def _nobody(event: Event) -> Hashable:

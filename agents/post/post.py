@@ -92,6 +92,8 @@ async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Publish
     """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
     started_at, command = sink.now(), delivered.record
     report = await _executed(command, delivered.at, sink)
+    if report.entry is not None and not report.as_recorded:
+        await sink.make_sure(command.realm)  # a successor may have posted it, or handed it over
     outcome = conclude(report, delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
     return [outcome, *report.follows, *await resume.after(outcome, command, sink)]

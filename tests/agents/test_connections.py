@@ -8,14 +8,7 @@ import structlog
 
 from agents.clients.failures import CannotDecrypt, CompanyUnavailable, NotConnected, ReconnectNeeded
 from agents.clients.oauth import InvalidGrant, Tokens, TokenServerTrouble
-from agents.connections import (
-    CLAIMED_SECONDS_MAX,
-    SETTLE_SECONDS,
-    Connections,
-    connected,
-    connections_agent,
-    newest,
-)
+from agents.connections import SETTLE_SECONDS, Connections, connected, connections_agent, newest
 from agents.delivery import StopWorker
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
@@ -73,14 +66,8 @@ class World:
         self.recorded = []
         self.record_fails = False
         self.is_anothers = False
-        self.claims = 0
         self.held_back = {}  # realm: an event that its records wait for
-        self.seconds = second_try_seconds, finish_seconds, settle_seconds
-        self.connections = self.new_connections()
-
-    def new_connections(self):
-        second_try_seconds, finish_seconds, settle_seconds = self.seconds
-        return Connections(
+        self.connections = Connections(
             self.table,
             self.server,
             Reversing(),
@@ -89,14 +76,13 @@ class World:
             300,
             second_try_seconds,
             finish_seconds=finish_seconds,
-            claim=self.claim,
+            make_sure=self.make_sure,
             settle_seconds=settle_seconds,
         )
 
-    async def claim(self, connection):
+    async def make_sure(self, realm):
         if self.is_anothers:
             raise StopWorker("fenced")
-        self.claims += 1
 
     async def record(self, change):
         await self.held_back.get(change.realm, NOW).wait()
@@ -306,25 +292,6 @@ async def test_who_lost_the_company_between_two_refusals_says_nothing_of_a_perso
     with pytest.raises(StopWorker):
         await world.after(hours=2).connections.access_token(REALM)
     assert world.recorded == []
-
-
-def test_a_claim_whose_confirmation_came_late_is_made_anew():
-    """The worker stood still after the broker had it."""
-
-    async def story():
-        world = World().after(hours=2)
-        seconds = [0.0, CLAIMED_SECONDS_MAX + 1]
-
-        async def claim(connection):
-            assert world.server.asked == []
-            await asyncio.sleep(seconds.pop())
-
-        world.claim = claim
-        world.connections = world.new_connections()
-        assert await world.connections.access_token(REALM) == "access-1"
-        assert seconds == []
-
-    lived(story)
 
 
 def test_what_a_former_owner_had_under_way_is_waited_for_once():

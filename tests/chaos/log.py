@@ -237,11 +237,7 @@ class Reader:
         while True:
             if self._dead:
                 await for_ever()
-            ready = [
-                each
-                for each, at in self._next.items()
-                if each not in self._held and at < self._end(each)
-            ]
+            ready = [each for each, at in self._next.items() if each not in self._held and at < self._end(each)]
             if not ready:
                 self._woken = loop.create_future()
                 await self._woken
