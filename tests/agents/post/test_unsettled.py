@@ -50,6 +50,7 @@ async def test_an_attempt_over_a_row_that_waits_has_what_waits_tried_at_once() -
     world = World()
     attempting = await left_by_a_worker_that_was_given_up(world)
     elsewhere = a_post("10.00").replace(routed_to="9341450000000002")
+    await world.run(elsewhere)
     assert (await world.run(elsewhere)).waits_for == "routing"
     world.worker.tables.invoices[attempting.key] = attempting
     await world.worker.unsettled.find()
