@@ -71,7 +71,8 @@ class Installation:
     unacknowledged_max: int
     write_back_items: bool
     trust_requestids: bool
-    batch_size: int
+    batches: tuple[int, float]
+    """Their size, and for how many seconds one waits for company."""
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
     note: Callable[..., None] = lambda *_: None
@@ -204,8 +205,8 @@ class Worker:
             unacknowledged_max=at.unacknowledged_max,
             dead_letters_in_a_row_max=at.dead_letters_in_a_row_max,
             message_bytes_max=16_777_216,
-            batch_size=at.batch_size,
-            batch_wait_seconds=0.05,
+            batch_size=at.batches[0],
+            batch_wait_seconds=at.batches[1],
             trust_requestids=at.trust_requestids,
             parked_probe_seconds=PROBE_SECONDS,
             refresh_before_seconds=300,

@@ -182,7 +182,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         unacknowledged_max=_unacknowledged_max(seed),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.trust_requestids,
-        batch_size=_batch_dice(seed, plan, dice).choice((0, 0, 3, 30)),
+        batches=_batches(seed, plan, dice),
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
@@ -194,8 +194,13 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     return world
 
 
-def _batch_dice(seed: int, plan: Plan, dice: Random) -> Random:
-    return dice if plan.lost_members + plan.cut_offs == 0 else Random(f"batches {seed}")
+def _batches(seed: int, plan: Plan, dice: Random) -> tuple[int, float]:
+    """How large, and how long one waits for company; long where workers are given up meanwhile, since so few
+    invoices are seldom ready at one moment."""
+    sizes, own = (0, 0, 3, 30), Random(f"batches {seed}")
+    lost = plan.lost_members + plan.cut_offs
+    size = (own if lost else dice).choice(sizes)
+    return size, own.choice((0.05, 5.0, 20.0)) if lost or plan.stops else 0.05
 
 
 def _unacknowledged_max(seed: int) -> int:
