@@ -57,7 +57,7 @@ async def test_an_attempt_over_a_row_that_waits_has_what_waits_tried_at_once() -
     await world.run(ResumeParked(realm=REALM))
     assert world.resumed == [elsewhere]
     outcome = await world.run(elsewhere)
-    assert (outcome.waits_for, world.entry(INVOICE_ID).state, len(world.live())) == ("routing", "posted", 1)
+    assert (outcome.adopted, world.entry(INVOICE_ID).state, len(world.live())) == (True, "posted", 1)
 
 
 async def test_one_that_is_parked_is_left_to_its_probe() -> None:
