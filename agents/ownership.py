@@ -7,8 +7,11 @@ written since (`agents.pipeline.ChangelogFence`).
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+from models.events import ConnectionChanged
+from models.ledger import LedgerEntry, Owner
 from models.subject import RowKey
 
 Row = TypeVar("Row")
@@ -56,3 +59,26 @@ class Ownership(Generic[Row]):
             del self._table[key]
         await self._table.confirmed()
         self._sure[RowKey(key).realm] = began
+
+
+def of_invoices(
+    table: FencedTable[LedgerEntry], now: Callable[[], datetime], monotonic: Callable[[], float]
+) -> Ownership[LedgerEntry]:
+    def blank(realm: str) -> LedgerEntry:
+        return LedgerEntry(realm=realm, invoice_id=CLAIM, state="commanded", changed_at=now())
+
+    return Ownership(table, blank, monotonic)
+
+
+def of_connections(
+    table: FencedTable[ConnectionChanged], now: Callable[[], datetime], monotonic: Callable[[], float]
+) -> Ownership[ConnectionChanged]:
+    def blank(realm: str) -> ConnectionChanged:
+        return ConnectionChanged(realm=realm, state="disconnected", changed_at=now())
+
+    return Ownership(table, blank, monotonic)
+
+
+def of_webhooks(table: FencedTable[Owner], monotonic: Callable[[], float]) -> Ownership[Owner]:
+    """Of a customer's webhooks, in the place of a company's commands."""
+    return Ownership(table, lambda customer_id: Owner(realm=CLAIM, customer_id=customer_id), monotonic)

@@ -31,7 +31,7 @@ from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
 
-from . import enrich, watch, write_back
+from . import enrich, ownership, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
 from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent, newest
@@ -50,7 +50,6 @@ from .delivery import (
     StopWorker,
 )
 from .enrich import Enricher, Owners
-from .ownership import CLAIM, Ownership
 from .post import post
 from .post.batches import Batches
 from .post.circuit_breaker import CircuitBreaker
@@ -233,9 +232,9 @@ class Pipeline:
             return datetime.fromtimestamp(clock(), UTC)
 
         self._now = now
-        self.has_invoices = Ownership(tables.invoices, partial(_no_invoice, at=now), monotonic)
-        self.has_connections = Ownership(tables.connections, partial(_no_connection, at=now), monotonic)
-        self.has_owners = Ownership(tables.owners, _no_owner, monotonic)
+        self.has_invoices = ownership.of_invoices(tables.invoices, now, monotonic)
+        self.has_connections = ownership.of_connections(tables.connections, now, monotonic)
+        self.has_webhooks = ownership.of_webhooks(tables.owners, monotonic)
         self.connections = Connections(
             tables.connections,
             ports.oauth,
@@ -282,7 +281,7 @@ class Pipeline:
 
     def _agents(self) -> tuple[Agent, ...]:
         agent, confirm_tables = self._agent, self.publish_with_tables
-        owners = Owners(self.tables.owners, self._options.partition_of, self.has_owners.make_sure)
+        owners = Owners(self.tables.owners, self._options.partition_of, self.has_webhooks.make_sure)
         enriched = partial(enrich.enrich, enricher=self._ports.enricher, owners=owners)
         posted = partial(post.post, sink=self.sink)
         written = partial(write_back.write_back, into=self._ports.write_back)
@@ -442,18 +441,6 @@ def _addressed(
 
 def _realm_of(event: Event) -> Hashable:
     return event.key
-
-
-def _no_invoice(realm: str, at: Callable[[], datetime]) -> LedgerEntry:
-    return LedgerEntry(realm=realm, invoice_id=CLAIM, state="commanded", changed_at=at())
-
-
-def _no_connection(realm: str, at: Callable[[], datetime]) -> ConnectionChanged:
-    return ConnectionChanged(realm=realm, state="disconnected", changed_at=at())
-
-
-def _no_owner(customer_id: str) -> Owner:
-    return Owner(realm=CLAIM, customer_id=customer_id)
 
 
 def _nobody(event: Event) -> Hashable:
