@@ -92,6 +92,8 @@ async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Publish
     """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
     started_at, command = sink.now(), delivered.record
     report = await _executed(command, delivered.at, sink)
+    if report.entry is not None and not report.as_recorded:
+        await sink.make_sure(command.realm)  # a successor may have posted it, or handed it over
     outcome = conclude(report, delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
     return [outcome, *report.follows, *await resume.after(outcome, command, sink)]
@@ -122,7 +124,7 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     if (gone := went_elsewhere(command, entry)) is not None:
         return gone
     if entry is not None and entry.handed_to is not None:  # it came back
-        entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
+        sink.tables.invoices[key] = entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from agents.clients.transport import Answer, AnswerLost, NotSent
@@ -157,6 +158,7 @@ class Network:
         """Told of each write of a document as it leaves."""
         self.refusing: dict[str, tuple[str, float]] = {}
         """By company, which of `REFUSING` it answers now, and until when."""
+        self.leaves: Callable[[str, Literal["a write leaves", "a refresh leaves"]], None] = lambda worker, what: None
         self.injected: Counter[str] = Counter()
         self._metronome = metronome
         self._quickbooks = quickbooks
@@ -203,8 +205,13 @@ class Network:
             former = self._requestids[document].setdefault(written, requestid)
             if former != requestid and document not in self._used_before:
                 self.renamed.append((self._loop.time(), realm))
+        if writes_document or request.path.endswith("/batch"):
+            self.leaves(worker, "a write leaves")
+        elif refresh is not None:
+            self.leaves(worker, "a refresh leaves")
         fault = "not sent" if self._loop.time() < self._cut_off_until[worker] else self._fault(to, request)
         self._note(worker, to, request.method, _shown_path(request), fault or "", request.body)
+        left_at = self._loop.time()
         try:
             answer = await self._carried(to, request, fault, timeout_seconds)
         except NotSent:
@@ -221,6 +228,9 @@ class Network:
         if not is_alive():
             self._token_answer_lost(to, request)
             await for_ever()
+        if answer is not None and self._is_too_late(left_at + timeout_seconds):
+            self._token_answer_lost(to, request)
+            answer = None
         if to == "token" and answer is not None:
             self.refreshed.append((self._loop.time(), worker, _refresh_token_of(request)))
         if answer is None:
@@ -234,6 +244,11 @@ class Network:
         if to == "quickbooks" and answer.status == 429:
             self._closed_until[worker, realm] = self._loop.time() + THROTTLED_SECONDS
         return Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, answer.body)
+
+    def _is_too_late(self, deadline: float) -> bool:
+        """A worker that stood still finds the answer and the end of its time for it: either may come first."""
+        late = self._loop.time() - deadline
+        return late > INSTANT_SECONDS and Random(f"late {late}").random() < 0.5
 
     def _watch(self, worker: str, realm: str, refresh: tuple[str, str] | None) -> None:
         now = self._loop.time()
@@ -316,7 +331,7 @@ class Network:
             self.pending -= 1
             carried_out.set_result(self._answered(to, request, late))
 
-        self._loop.call_later(seconds, arrive)
+        self._loop.call_outside(seconds, arrive)
         return carried_out
 
     def _answered(self, to: str, request: http.Request, late: bool) -> http.Answer:

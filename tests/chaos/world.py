@@ -29,6 +29,7 @@ from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
 from .people import People
 from .scene import START, Plot, plot_of
+from .stops import Stops
 from .worker import CONSUMED, TOPICS, Installation
 
 QUIET_SECONDS_MAX = 7200.0
@@ -81,7 +82,11 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        await asyncio.gather(nemesis.run(), self.people.live(self.plan))
+        lives = [nemesis.run(), self.people.live(self.plan)]
+        if self.plan.stops:
+            stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
+            lives.append(stops.run(self.plan.seconds))
+        await asyncio.gather(*lives)
         if self.poison is not None:
             await self._others_go_on()
         for _ in range(REPAIRS_MAX):
@@ -118,7 +123,7 @@ class World:
 def run(seed: int) -> World:
     """The world after a run; the same seed gives the same world."""
     dice = Random(seed)
-    plan = plan_of(dice)
+    plan = plan_of(seed, dice)
     loop = VirtualLoop(Random(seed) if plan.shuffled else None)
     state = random.getstate()
     random.seed(seed)  # the jitter of agents/clients/retry.py
@@ -151,7 +156,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
-    oauth = OAuthServer(oauth_settings(client, plan, dice), names, clock, str(seed))
+    oauth = OAuthServer(oauth_settings(client, dice), names, clock, str(seed))
     limits = RateLimits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(limits.per_second, limits.per_minute)
@@ -177,8 +182,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         unacknowledged_max=_unacknowledged_max(seed),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.trust_requestids,
-        # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
-        batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members + plan.cut_offs == 0 else 0,
+        batches=_batches(seed, plan, dice),
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
@@ -188,6 +192,15 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     if _is_poisoned(seed):
         world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
     return world
+
+
+def _batches(seed: int, plan: Plan, dice: Random) -> tuple[int, float]:
+    """How large, and how long one waits for company; long where workers are given up meanwhile, since so few
+    invoices are seldom ready at one moment."""
+    sizes, own = (0, 0, 3, 30), Random(f"batches {seed}")
+    lost = plan.lost_members + plan.cut_offs
+    size = (own if lost else dice).choice(sizes)
+    return size, own.choice((0.05, 5.0, 20.0)) if lost or plan.stops else 0.05
 
 
 def _unacknowledged_max(seed: int) -> int:
@@ -224,6 +237,7 @@ def _silence() -> Iterator[None]:
 
 def _end(loop: VirtualLoop) -> None:
     """Ends what waits for ever: agents, and all that killed workers left behind."""
+    loop.continue_all()
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()

@@ -157,3 +157,17 @@ def test_which_facts_are_older(ours: Address, later: timedelta | None, older: bo
 def test_an_operators_command_has_no_facts_and_is_never_older() -> None:
     assert not is_older(a_post().replace(facts=None), an_entry(FACTS))
     assert not is_older(a_post(), an_entry(None))
+
+
+async def test_what_waits_of_newer_facts_is_tried_although_the_row_that_waits_is_of_the_older_ones() -> None:
+    """A worker that had lost the company wrote it over its successor's: tried by that row, each try would bring the
+    next one."""
+    world = World()
+    older = of_facts(5, customer=STRANGER)
+    await world.run(older)
+    [waiting] = world.waiting.items()
+    await world.run(of_facts(9, customer=STRANGER))
+    world.worker.tables_of("waiting")[waiting[0]] = waiting[1]
+    world.resumed.clear()
+    assert (await world.run(older)).rule == "older facts"
+    assert [each.facts for each in world.resumed if isinstance(each, PostInvoice)] == [facts(9)]
