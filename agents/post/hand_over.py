@@ -24,6 +24,8 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
     """What becomes of the invoice, and the commands of one of the two companies. Repeating it changes nothing."""
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
+    if sink.ledger_age.has_forgotten(command, entry):
+        return forgotten(command)
     if entry is not None and entry.handed_to is not None and command.owner_epoch < entry.owner_epoch:
         if entry.handed_to != command.to:
             reason = f"the invoice was handed over to company {entry.handed_to} before; Metronome is asked again"
@@ -61,6 +63,12 @@ def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report
         return Report("unchanged", entry, as_recorded=True, reason=reason)
     reason += "; Metronome is asked again, for that company"
     return Report("unchanged", entry, as_recorded=True, reason=reason, follows=(_asked_again(command),))
+
+
+def forgotten(command: InvoiceCommand | HandOver) -> Report:
+    """The report of a command from facts that are older than the ledger: what became of newer ones, nobody knows."""
+    reason = "its facts are older than the ledger, and newer ones may have been acted on; Metronome is asked again"
+    return Report("unchanged", as_recorded=True, reason=reason, follows=(_asked_again(command),))
 
 
 def _asked_again(command: InvoiceCommand | HandOver) -> Announcement:

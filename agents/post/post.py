@@ -39,7 +39,7 @@ from models.subject import FINALIZATION, RowKey, Subject
 from . import customers, documents, items, numbers, resume, reversal
 from .documents import Written
 from .facts import is_older, newest_facts
-from .hand_over import hand_over, told, went_elsewhere
+from .hand_over import forgotten, hand_over, told, went_elsewhere
 from .reporting import (
     BILLED_ON_CONSOLIDATED,
     DELETED_RULE,
@@ -121,6 +121,8 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     entry = sink.tables.invoices.get(key)
     if (gone := went_elsewhere(command, entry)) is not None:
         return gone
+    if sink.ledger_age.has_forgotten(command, entry):
+        return forgotten(command)
     if entry is not None and entry.handed_to is not None:  # it came back
         entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)

@@ -22,6 +22,7 @@ from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, find_or_create, lookup, post
+from agents.post.ledger_age import LedgerAge
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, translate
 from agents.translate.declined import skipped
@@ -151,6 +152,17 @@ def _any_answer_will_do(entity: str, found: Any) -> Any:
     return found
 
 
+# What the ledger cannot know
+
+
+def _nothing_is_missed(self: LedgerAge, *_: Any) -> bool:
+    return False
+
+
+def _seen_at_once(self: LedgerAge, now: Any) -> float:
+    return 0.0
+
+
 # The limits
 
 
@@ -253,6 +265,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
     Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),
+    Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
+    Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
+    Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),

@@ -97,14 +97,14 @@ def plan_of(dice: Random) -> Plan:
     )
 
 
-def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random) -> OAuthSettings:
-    """A worker that does not know that its group gave it up may show an old token; should that revoke the new one,
-    only a person can help, so the two troubles do not meet."""
+def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random, *, is_read_again: bool) -> OAuthSettings:
+    """A worker that does not know that its group gave it up may show an old token, and so may one that reads all
+    connections again; should that revoke the new one, only a person can help, so the two troubles do not meet."""
     return OAuthSettings(
         *client,
         access_token_seconds=dice.choice((400, 900, 3600)),
         rotate_after_seconds=dice.choice((0, 0, 86_400)),
-        reuse_revokes=dice.random() < 0.5 and not plan.lost_members and not plan.cut_offs,
+        reuse_revokes=dice.random() < 0.5 and not (plan.lost_members or plan.cut_offs or is_read_again),
     )
 
 

@@ -18,6 +18,7 @@ from agents.clients.retry import RetryPolicy
 from agents.delivery import Headers
 from agents.enrich import Enricher, Routes
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
+from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import Recalled
 from agents.write_back import WriteBack
 from models.commands import COMMANDS
@@ -73,6 +74,7 @@ class Installation:
     batch_size: int
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
+    ledger_age: LedgerAge = NOTHING_MISSED
     note: Callable[..., None] = lambda *_: None
 
     def company_partition(self, realm: str) -> int:
@@ -180,6 +182,7 @@ class Worker:
             parked_probe_seconds=PROBE_SECONDS,
             refresh_before_seconds=300,
             hard_expiry_warning_days=30,
+            ledger_age=at.ledger_age,
         )
 
     def _attached(self, agent: Agent) -> Reader:

@@ -1,0 +1,138 @@
+"""What becomes of Kafka itself, in a share of the seeds, and what the operator does about it (docs/operations.md).
+
+All workers end, what is lost is lost, and the workers start again with what the operator noted.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Literal
+
+from agents.post.ledger_age import LedgerAge
+from models.ledger import TABLES
+
+from .cluster import Cluster
+from .log import Log
+from .loop import VirtualLoop
+from .nemesis import Plan
+from .network import Network
+from .people import People
+from .scene import START
+from .tables import changelog
+from .worker import CONSUMED, TOPICS
+
+Kind = Literal["lost ledger"]
+SHARES: dict[Kind, float] = {"lost ledger": 0.15}
+"""The part of the seeds that each one happens in; the first ones go to the first."""
+PAUSE_SECONDS_MAX = 300.0
+"""Between the end of the workers and their start."""
+WRITE_SECONDS_MAX = 120.0
+"""So long a disaster waits for a document that is written."""
+
+
+@dataclass(frozen=True)
+class Disaster:
+    """What happens, after how many seconds, and for how many no worker runs. `offsets_lost`: all topics are read again
+    from their earliest record. `voided`: before it, something that waits is voided. `at_a_write`: not before the next
+    document is on its way. `replayed`: after it, people replay all that was to be posted.
+    """
+
+    kind: Kind
+    seconds: float
+    pause_seconds: float
+    offsets_lost: bool
+    voided: bool
+    at_a_write: bool
+    replayed: bool
+
+
+def disaster_of(seed: int, plan: Plan) -> Disaster | None:
+    dice = Random(f"disaster {seed}")
+    drawn = dice.random()
+    for kind, share in SHARES.items():
+        if drawn < share:
+            pause = dice.choice((0.0, 1.0)) * dice.uniform(0.0, PAUSE_SECONDS_MAX)
+            return Disaster(
+                kind=kind,
+                seconds=dice.uniform(0.0, plan.seconds),
+                pause_seconds=pause,
+                offsets_lost=dice.random() < 0.5,
+                voided=dice.random() < 0.6,
+                at_a_write=dice.random() < 0.6,
+                replayed=dice.random() < 0.6,
+            )
+        drawn -= share
+    return None
+
+
+def plan_beside(disaster: Disaster | None, plan: Plan) -> Plan:
+    """Without the table `owners`, an invoice is in the company where the routing has it: see first, the docs say, that
+    it is the one under which the invoices were posted."""
+    return plan if disaster is None else replace(plan, reroutings=0)
+
+
+class Operator:
+    """`happened_at`: when the disaster did, in epoch seconds; None before."""
+
+    def __init__(
+        self, disaster: Disaster, cluster: Cluster, log: Log, network: Network, people: People, loop: VirtualLoop
+    ) -> None:
+        self.happened_at: float | None = None
+        self._disaster = disaster
+        self._cluster = cluster
+        self._log = log
+        self._network = network
+        self._people = people
+        self._loop = loop
+
+    async def run(self) -> None:
+        await asyncio.sleep(self._disaster.seconds)
+        if self._disaster.voided:
+            await self._people.void_one_that_waits()
+        if self._disaster.at_a_write:
+            await self._until_a_write()
+        self._cluster.stop()
+        self.happened_at = self._now()
+        self._network.injected[self._disaster.kind] += 1
+        if self._disaster.offsets_lost:
+            self._lose_offsets()
+        self._empty(*TABLES)
+        self._network.forget_requestids()
+        now = datetime.fromtimestamp(self._now(), UTC)
+        ledger_age = LedgerAge(self._ends("commands"), self._ends("invoices"), ledger_since=now)
+        await asyncio.sleep(self._disaster.pause_seconds)
+        await self._cluster.go_on(ledger_age)
+        if not self._disaster.offsets_lost:
+            self._people.connect_all()
+        self._people.map_again()
+        if self._disaster.replayed:
+            await self._people.replay_all()
+
+    async def _until_a_write(self) -> None:
+        leaves: asyncio.Future[None] = self._loop.create_future()
+        told = self._network.writes
+
+        def tell(worker: str) -> None:
+            told(worker)
+            if not leaves.done():
+                leaves.set_result(None)
+
+        self._network.writes = tell
+        await asyncio.wait([leaves], timeout=WRITE_SECONDS_MAX)
+
+    def _now(self) -> float:
+        return START + self._loop.time()
+
+    def _empty(self, *tables: str) -> None:
+        for topic, partition in list(self._log.partitions):
+            if topic in map(changelog, tables):
+                self._log.partitions[topic, partition].clear()
+
+    def _lose_offsets(self) -> None:
+        for place in list(self._log.committed):
+            if place[0] in CONSUMED:
+                del self._log.committed[place]
+
+    def _ends(self, role: str) -> dict[int, int]:
+        return {place[1]: len(found) for place, found in self._log.partitions.items() if place[0] == TOPICS[role]}
