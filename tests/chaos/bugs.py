@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import enrich
+from agents import connections, enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
@@ -163,6 +163,13 @@ def _seen_at_once(self: LedgerAge, now: Any) -> float:
     return 0.0
 
 
+# Everything is read again
+
+
+def _whatever_comes(current: Any, incoming: ConnectionChanged) -> ConnectionChanged:
+    return incoming
+
+
 # The limits
 
 
@@ -268,6 +275,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
     Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
     Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
+    Bug("older tokens replace newer ones", ((connections, "newest", _whatever_comes),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),

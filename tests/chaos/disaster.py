@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Literal
 
-from agents.post.ledger_age import LedgerAge
+from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from models.ledger import TABLES
 
 from .cluster import Cluster
@@ -22,13 +22,14 @@ from .scene import START
 from .tables import changelog
 from .worker import CONSUMED, TOPICS
 
-Kind = Literal["lost ledger"]
-SHARES: dict[Kind, float] = {"lost ledger": 0.15}
+Kind = Literal["lost ledger", "expired offsets"]
+SHARES: dict[Kind, float] = {"lost ledger": 0.15, "expired offsets": 0.08}
 """The part of the seeds that each one happens in; the first ones go to the first."""
 PAUSE_SECONDS_MAX = 300.0
 """Between the end of the workers and their start."""
 WRITE_SECONDS_MAX = 120.0
 """So long a disaster waits for a document that is written."""
+REROUTINGS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def disaster_of(seed: int, plan: Plan) -> Disaster | None:
                 kind=kind,
                 seconds=dice.uniform(0.0, plan.seconds),
                 pause_seconds=pause,
-                offsets_lost=dice.random() < 0.5,
+                offsets_lost=dice.random() < 0.5 or kind == "expired offsets",
                 voided=dice.random() < 0.6,
                 at_a_write=dice.random() < 0.6,
                 replayed=dice.random() < 0.6,
@@ -68,17 +69,24 @@ def disaster_of(seed: int, plan: Plan) -> Disaster | None:
 
 def plan_beside(disaster: Disaster | None, plan: Plan) -> Plan:
     """Without the table `owners`, an invoice is in the company where the routing has it: see first, the docs say, that
-    it is the one under which the invoices were posted."""
-    return plan if disaster is None else replace(plan, reroutings=0)
+    it is the one under which the invoices were posted. Where all hand-overs are read again, there are many."""
+    if forgets(disaster):
+        return replace(plan, reroutings=0)
+    return plan if disaster is None else replace(plan, reroutings=REROUTINGS)
+
+
+def forgets(disaster: Disaster | None) -> bool:
+    """Whether the ledger does not know afterwards what it knew before."""
+    return disaster is not None and disaster.kind == "lost ledger"
 
 
 class Operator:
-    """`happened_at`: when the disaster did, in epoch seconds; None before."""
+    """`forgot_at`: when the ledger forgot what it knew, in epoch seconds; None when it did not."""
 
     def __init__(
         self, disaster: Disaster, cluster: Cluster, log: Log, network: Network, people: People, loop: VirtualLoop
     ) -> None:
-        self.happened_at: float | None = None
+        self.forgot_at: float | None = None
         self._disaster = disaster
         self._cluster = cluster
         self._log = log
@@ -93,21 +101,23 @@ class Operator:
         if self._disaster.at_a_write:
             await self._until_a_write()
         self._cluster.stop()
-        self.happened_at = self._now()
         self._network.injected[self._disaster.kind] += 1
         if self._disaster.offsets_lost:
             self._lose_offsets()
-        self._empty(*TABLES)
-        self._network.forget_requestids()
-        now = datetime.fromtimestamp(self._now(), UTC)
-        ledger_age = LedgerAge(self._ends("commands"), self._ends("invoices"), ledger_since=now)
+        ledger_age = self._ledger_is_lost() if forgets(self._disaster) else NOTHING_MISSED
         await asyncio.sleep(self._disaster.pause_seconds)
         await self._cluster.go_on(ledger_age)
-        if not self._disaster.offsets_lost:
-            self._people.connect_all()
-        self._people.map_again()
+        if forgets(self._disaster):
+            self._people.tell_again(connections=not self._disaster.offsets_lost)
         if self._disaster.replayed:
             await self._people.replay_all()
+
+    def _ledger_is_lost(self) -> LedgerAge:
+        self._empty(*TABLES)
+        self._network.forget_requestids()
+        self.forgot_at = START + self._loop.time()
+        now = datetime.fromtimestamp(self.forgot_at, UTC)
+        return LedgerAge(self._ends("commands"), self._ends("invoices"), ledger_since=now)
 
     async def _until_a_write(self) -> None:
         leaves: asyncio.Future[None] = self._loop.create_future()
@@ -120,9 +130,6 @@ class Operator:
 
         self._network.writes = tell
         await asyncio.wait([leaves], timeout=WRITE_SECONDS_MAX)
-
-    def _now(self) -> float:
-        return START + self._loop.time()
 
     def _empty(self, *tables: str) -> None:
         for topic, partition in list(self._log.partitions):

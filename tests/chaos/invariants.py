@@ -176,7 +176,7 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
 
 def _is_of_before_the_ledger(world: World, document: Document) -> bool:
     made_at = datetime.fromisoformat(document.body["MetaData"]["CreateTime"]).timestamp()
-    return world.disaster_at is not None and made_at <= world.disaster_at
+    return world.forgot_at is not None and made_at <= world.forgot_at
 
 
 def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
@@ -190,12 +190,12 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
             qbo_id = each.body["CustomerRef"]["value"]
             ids[each.realm, invoice["customer_id"], each.body["CurrencyRef"]["value"]].add(qbo_id)
             owners[each.realm, qbo_id].add(invoice["customer_id"])
-    by_hand = {(each.realm, each.customer_id) for each in world.people.mapped if world.disaster_at is not None}
+    by_hand = {(each.realm, each.customer_id) for each in world.people.mapped if world.forgot_at is not None}
     for (realm, customer_id, _), billed in ids.items():
         if len(billed) > 1 and (realm, customer_id) not in by_hand:  # what a person said, a lost ledger forgets
             yield Broken("other", "a customer is one customer in QuickBooks", f"{realm} {customer_id}", str(billed))
     for (realm, qbo_id), customers in owners.items():
-        if len(customers) > 1 and not (world.disaster_at is not None and _of_one_name(world, customers)):
+        if len(customers) > 1 and not (world.forgot_at is not None and _of_one_name(world, customers)):
             yield Broken("other", "no two customers are one in QuickBooks", f"{realm} {qbo_id}", str(customers))
     for realm, books in world.quickbooks.books.items():
         noted = Counter(

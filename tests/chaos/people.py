@@ -223,12 +223,6 @@ class People:
             for sale in books.objects[kind].values()
         ]
 
-    def connect_all(self) -> None:
-        """Every company that is connected, once more."""
-        for realm in self._quickbooks.books:
-            if self._connection(realm) is not None:
-                self.connect(realm)
-
     def connect(self, realm: str) -> None:
         """As `metronome-qbo connect`: a new consent, published."""
         grant = self._oauth.connect(realm)
@@ -325,8 +319,11 @@ class People:
                 mapped = True
         return mapped
 
-    def map_again(self) -> None:
-        """A ledger that is lost takes with it which customer is which."""
+    def tell_again(self, *, connections: bool) -> None:
+        """What a ledger that is lost knew from people: which customer is which, and how to reach the companies."""
+        for realm in self._quickbooks.books if connections else ():
+            if self._connection(realm) is not None:
+                self.connect(realm)
         for command in self.mapped:
             self._publish(command)
 

@@ -23,7 +23,7 @@ from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
 from .cluster import Cluster
-from .disaster import Disaster, Operator, disaster_of, plan_beside
+from .disaster import Disaster, Operator, disaster_of, forgets, plan_beside
 from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
@@ -73,8 +73,8 @@ class World:
     trace: list[Noted] = field(default_factory=list)
     never_quiet: bool = False
     disaster: Disaster | None = None
-    disaster_at: float | None = None
-    """When it happened, in epoch seconds."""
+    forgot_at: float | None = None
+    """When the ledger forgot what it knew, in epoch seconds."""
     poison: str | None = None
     """The invoice for which Metronome answers 5xx for an hour and more."""
     stopped: list[str] = field(default_factory=list)
@@ -99,7 +99,7 @@ class World:
         if self.disaster is not None:
             operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
             await operator.run()
-            self.disaster_at = operator.happened_at
+            self.forgot_at = operator.forgot_at
 
     async def _others_go_on(self) -> None:
         """For an hour of fair weather; then Metronome answers for the poisoned one too."""
@@ -163,7 +163,7 @@ def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop:
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
-    oauth = OAuthServer(oauth_settings(client, plan, dice, is_read_again=disaster is not None), names, clock, str(seed))
+    oauth = OAuthServer(oauth_settings(client, plan, dice, is_read_again=forgets(disaster)), names, clock, str(seed))
     limits = RateLimits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(limits.per_second, limits.per_minute)
