@@ -29,7 +29,6 @@ PAUSE_SECONDS_MAX = 300.0
 """Between the end of the workers and their start."""
 WRITE_SECONDS_MAX = 120.0
 """So long a disaster waits for a document that is written."""
-REROUTINGS = 8
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,8 @@ def disaster_of(seed: int, plan: Plan) -> Disaster | None:
 
 def plan_beside(disaster: Disaster | None, plan: Plan) -> Plan:
     """Without the table `owners`, an invoice is in the company where the routing has it: see first, the docs say, that
-    it is the one under which the invoices were posted. Where all hand-overs are read again, there are many."""
-    if forgets(disaster):
-        return replace(plan, reroutings=0)
-    return plan if disaster is None else replace(plan, reroutings=REROUTINGS)
+    it is the one under which the invoices were posted."""
+    return replace(plan, reroutings=0) if forgets(disaster) else plan
 
 
 def forgets(disaster: Disaster | None) -> bool:
