@@ -37,7 +37,11 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
             sink.tables.invoices[key] = entry
             reason = f"it was attempted in company {command.realm} before the routing said {command.to}: it stays"
             return Report("unchanged", entry, as_recorded=True, reason=reason, follows=command.stays)
-        entry = entry.replace(owner_epoch=command.owner_epoch + 1, handed_to=command.to, **newest_facts(command, entry))
+        entry = entry.replace(
+            owner_epoch=command.owner_epoch + 1,
+            handed_to=command.to,
+            **newest_facts(command, entry, sink.ledger_age.facts_since),
+        )
         entry = entry if entry.state == "voided" else in_state(entry, "skipped")
         await sink.tables.record_attempt(key, entry)
     handed = InvoiceHandedOver(
@@ -50,7 +54,7 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
     return Report("skipped", entry, rule=RULE, reason=reason, follows=(*command.goes, handed))
 
 
-def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report | None:
+def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None, sink: Sink) -> Report | None:
     """The report of a command that was decided before `enrich` knew that the invoice was given away.
 
     One from newer facts, a void say, is for the company that has it now: Metronome is asked again, and what it says
@@ -59,7 +63,7 @@ def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report
     if entry is None or entry.handed_to is None or command.owner_epoch > entry.owner_epoch:
         return None
     reason = f"the invoice was handed over to company {entry.handed_to}"
-    if not is_newer(command, entry) or command.customer_id is None:
+    if not is_newer(command, entry, sink.ledger_age.facts_since) or command.customer_id is None:
         return Report("unchanged", entry, as_recorded=True, reason=reason)
     reason += "; Metronome is asked again, for that company"
     return Report("unchanged", entry, as_recorded=True, reason=reason, follows=(_asked_again(command),))

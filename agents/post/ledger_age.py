@@ -22,14 +22,15 @@ class LedgerAge:
     `first_commands`: of each partition, the offset of the first command since the ledger began; those before may have
     been carried out under another ledger. `first_facts`: the same of the topic of invoices. `ledger_since`: when it
     began beside commands of before. `log_since`: rows that were last changed before speak of a log of commands that is
-    gone. `look_up_dated_to`: a person said that documents dated up to this day may stand in the books without the
-    ledger knowing.
+    gone. `facts_since`: facts that were fetched before lay in a topic that is gone. `look_up_dated_to`: a person said
+    that documents dated up to this day may stand in the books without the ledger knowing.
     """
 
     first_commands: Mapping[int, int] = field(default_factory=dict)
     first_facts: Mapping[int, int] = field(default_factory=dict)
     ledger_since: datetime | None = None
     log_since: datetime | None = None
+    facts_since: datetime | None = None
     look_up_dated_to: date | None = None
 
     def misses(self, command: InvoiceCommand | HandOver, at: Address) -> bool:

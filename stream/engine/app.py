@@ -162,6 +162,7 @@ def _options(settings: Settings, installation: Installation | None = None) -> Op
             first_facts=installation.first_facts,
             ledger_since=installation.ledger_since,
             log_since=installation.log_since,
+            facts_since=installation.facts_since,
         )
     return Options(
         policy_of=settings.policy_of,

@@ -49,6 +49,7 @@ class Installation(Record):
     first_facts: dict[int, int] = Field(default_factory=dict)
     ledger_since: Moment | None = None
     log_since: Moment | None = None
+    facts_since: Moment | None = None
     at: Moment
 
 
@@ -172,8 +173,10 @@ def _with_new_log(
         text = _NEW_LOG if renewed else _NEW_OWNERS
         raise InstallationMismatch(text.format(topics=" and ".join(renewed), ledger=names.ledger, owners=names.owners))
     since = ours.at if renewed else known.log_since
+    facts_since = ours.at if names.invoices in renewed else known.facts_since
     new: Installation = ours.replace(
         log_since=None if ledger_is_empty else since,
+        facts_since=None if ledger_is_empty else facts_since,
         first_commands=known.first_commands if not renewed else {},
         first_facts=known.first_facts if names.invoices not in renewed else {},
         ledger_since=known.ledger_since,
