@@ -21,7 +21,7 @@ from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
-from agents.post import customers, decision, documents, find_or_create, lookup, post
+from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
 from agents.post.ledger_age import LedgerAge
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, translate
@@ -163,6 +163,17 @@ def _seen_at_once(self: LedgerAge, now: Any) -> float:
     return 0.0
 
 
+def _of_this_log(self: LedgerAge, changed_at: Any) -> bool:
+    return True
+
+
+_by_age = facts._has_older_facts
+
+
+def _by_offset_alone(command: Any, entry: LedgerEntry, since: Any) -> bool:
+    return _by_age(command, entry, None)
+
+
 # Everything is read again
 
 
@@ -275,6 +286,8 @@ BUGS: tuple[Bug, ...] = (
     Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
     Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
     Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
+    Bug("a new log is taken for the former one", ((LedgerAge, "is_of_this_log", _of_this_log),)),
+    Bug("facts of a new topic are older", ((facts, "_has_older_facts", _by_offset_alone),)),
     Bug("older tokens replace newer ones", ((connections, "newest", _whatever_comes),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),

@@ -11,6 +11,7 @@ from typing import Literal
 
 from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from models.ledger import TABLES
+from models.record import TopicRole
 
 from .cluster import Cluster
 from .log import Log
@@ -22,11 +23,13 @@ from .scene import START
 from .tables import changelog
 from .worker import CONSUMED, TOPICS
 
-Kind = Literal["lost ledger", "expired offsets"]
-SHARES: dict[Kind, float] = {"lost ledger": 0.15, "expired offsets": 0.08}
+Kind = Literal["lost ledger", "expired offsets", "new log"]
+SHARES: dict[Kind, float] = {"lost ledger": 0.15, "expired offsets": 0.08, "new log": 0.08}
 """The part of the seeds that each one happens in; the first ones go to the first."""
+OFFSETS_LOST: dict[Kind, float] = {"lost ledger": 0.5, "expired offsets": 1.0, "new log": 0.0}
 PAUSE_SECONDS_MAX = 300.0
 """Between the end of the workers and their start."""
+RENEWED: tuple[tuple[TopicRole, ...], ...] = (("commands",), ("invoices",), ("commands", "invoices"))
 WRITE_SECONDS_MAX = 120.0
 """So long a disaster waits for a document that is written."""
 
@@ -35,7 +38,8 @@ WRITE_SECONDS_MAX = 120.0
 class Disaster:
     """What happens, after how many seconds, and for how many no worker runs. `offsets_lost`: all topics are read again
     from their earliest record. `voided`: before it, something that waits is voided. `at_a_write`: not before the next
-    document is on its way. `replayed`: after it, people replay all that was to be posted.
+    document is on its way. `replayed`: after it, people replay all that was to be posted. `renewed`: the topics that
+    are made anew.
     """
 
     kind: Kind
@@ -45,6 +49,7 @@ class Disaster:
     voided: bool
     at_a_write: bool
     replayed: bool
+    renewed: tuple[TopicRole, ...]
 
 
 def disaster_of(seed: int, plan: Plan) -> Disaster | None:
@@ -57,10 +62,11 @@ def disaster_of(seed: int, plan: Plan) -> Disaster | None:
                 kind=kind,
                 seconds=dice.uniform(0.0, plan.seconds),
                 pause_seconds=pause,
-                offsets_lost=dice.random() < 0.5 or kind == "expired offsets",
+                offsets_lost=dice.random() < OFFSETS_LOST[kind],
                 voided=dice.random() < 0.6,
                 at_a_write=dice.random() < 0.6,
                 replayed=dice.random() < 0.6,
+                renewed=dice.choice(RENEWED) if kind == "new log" else (),
             )
         drawn -= share
     return None
@@ -68,8 +74,12 @@ def disaster_of(seed: int, plan: Plan) -> Disaster | None:
 
 def plan_beside(disaster: Disaster | None, plan: Plan) -> Plan:
     """Without the table `owners`, an invoice is in the company where the routing has it: see first, the docs say, that
-    it is the one under which the invoices were posted."""
-    return replace(plan, reroutings=0) if forgets(disaster) else plan
+    it is the one under which the invoices were posted. Which rows speak of a former log is a matter of the clocks."""
+    if forgets(disaster):
+        return replace(plan, reroutings=0)
+    if disaster is not None and disaster.renewed:
+        return replace(plan, clock_jumps=0)
+    return plan
 
 
 def forgets(disaster: Disaster | None) -> bool:
@@ -78,12 +88,14 @@ def forgets(disaster: Disaster | None) -> bool:
 
 
 class Operator:
-    """`forgot_at`: when the ledger forgot what it knew, in epoch seconds; None when it did not."""
+    """`forgot_at`: when the ledger forgot what it knew, in epoch seconds; `renewed_at`: when topics were made anew.
+    None when that did not happen."""
 
     def __init__(
         self, disaster: Disaster, cluster: Cluster, log: Log, network: Network, people: People, loop: VirtualLoop
     ) -> None:
         self.forgot_at: float | None = None
+        self.renewed_at: float | None = None
         self._disaster = disaster
         self._cluster = cluster
         self._log = log
@@ -101,20 +113,38 @@ class Operator:
         self._network.injected[self._disaster.kind] += 1
         if self._disaster.offsets_lost:
             self._lose_offsets()
-        ledger_age = self._ledger_is_lost() if forgets(self._disaster) else NOTHING_MISSED
+        ledger_age = NOTHING_MISSED
+        if forgets(self._disaster):
+            ledger_age = self._ledger_is_lost()
+        if self._disaster.renewed:
+            ledger_age = self._topics_are_new(self._disaster.renewed)
         await asyncio.sleep(self._disaster.pause_seconds)
         await self._cluster.go_on(ledger_age)
         if forgets(self._disaster):
             self._people.tell_again(connections=not self._disaster.offsets_lost)
+        if self._disaster.renewed:
+            self._people.announce_all()
         if self._disaster.replayed:
             await self._people.replay_all()
 
     def _ledger_is_lost(self) -> LedgerAge:
         self._empty(*TABLES)
         self._network.forget_requestids()
-        self.forgot_at = START + self._loop.time()
+        self.forgot_at = self._now()
         now = datetime.fromtimestamp(self.forgot_at, UTC)
         return LedgerAge(self._ends("commands"), self._ends("invoices"), ledger_since=now)
+
+    def _topics_are_new(self, roles: tuple[TopicRole, ...]) -> LedgerAge:
+        self.renewed_at = self._people.log_since = self._now()
+        for topic, partition in list(self._log.partitions):
+            if topic in [TOPICS[each] for each in roles]:
+                self._log.partitions[topic, partition].clear()
+                self._log.committed.pop((topic, partition), None)
+        since = datetime.fromtimestamp(self.renewed_at, UTC)
+        return LedgerAge(log_since=since, facts_since=since if "invoices" in roles else None)
+
+    def _now(self) -> float:
+        return START + self._loop.time()
 
     async def _until_a_write(self) -> None:
         leaves: asyncio.Future[None] = self._loop.create_future()

@@ -10,6 +10,7 @@ from agents.clients.oauth import Tokens
 from agents.connections import connected
 from agents.delivery import ERROR_HEADER, Published
 from agents.pipeline import topic_of
+from agents.post.resume import LOST_RULE
 from agents.watch import RECEIVED_AT_HEADER
 from models.commands import COMMANDS, PostInvoice, SetCustomerMapping
 from models.document import doc_number
@@ -64,6 +65,8 @@ class People:
         self.reconnects = 0
         self.early = 0
         self._announced: set[str] = set()
+        self.log_since = 0.0
+        """When the log of commands was made anew, in epoch seconds: what was told before speaks of another."""
         self.mapped: list[SetCustomerMapping] = []
         self.meddled: dict[str, set[str]] = {}
         """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
@@ -138,6 +141,12 @@ class People:
             at, stored = self._dice.choice(commands)
             self._at.note("people", "replay", str(at))
             self._at.log.append(topic, at.partition, stored.key, stored.value)
+
+    def announce_all(self) -> None:
+        """What waited in a log that is gone is sent again by its webhook; so is all else, for nobody knows what was not
+        begun."""
+        for invoice_id in sorted(self._announced):
+            self.announce(invoice_id)
 
     async def void_one_that_waits(self) -> None:
         """Something that was to be posted and is not in the books, if there is any; then a while passes."""
@@ -281,7 +290,11 @@ class People:
     def newest_outcomes(self) -> dict[tuple[str, Subject], Outcome]:
         newest: dict[tuple[str, Subject], Outcome] = {}
         for _, stored in self._at.log.records(TOPICS["outcomes"]):
+            if stored.seconds <= self.log_since:
+                continue
             outcome = Outcome.model_validate_json(stored.value)
+            if outcome.rule == LOST_RULE:
+                continue  # its webhook was sent again
             standing = newest.get((outcome.realm, outcome.subject))
             if standing is None or outcome.command.offset >= standing.command.offset:
                 newest[outcome.realm, outcome.subject] = outcome

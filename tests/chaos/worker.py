@@ -205,7 +205,8 @@ class Worker:
             self._crashed(self)
 
     async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
-        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses])
+        there = [each for each in addresses if each.offset < len(self._at.log.partitions[each.topic, each.partition])]
+        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in there])
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None

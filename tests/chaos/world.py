@@ -75,6 +75,8 @@ class World:
     disaster: Disaster | None = None
     forgot_at: float | None = None
     """When the ledger forgot what it knew, in epoch seconds."""
+    renewed_at: float | None = None
+    """When topics were made anew."""
     poison: str | None = None
     """The invoice for which Metronome answers 5xx for an hour and more."""
     stopped: list[str] = field(default_factory=list)
@@ -99,7 +101,7 @@ class World:
         if self.disaster is not None:
             operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
             await operator.run()
-            self.forgot_at = operator.forgot_at
+            self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
     async def _others_go_on(self) -> None:
         """For an hour of fair weather; then Metronome answers for the poisoned one too."""
