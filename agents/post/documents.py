@@ -148,7 +148,7 @@ def _unseen_seconds(entry: LedgerEntry, sink: Sink) -> float:
     if entry.attempt is not None or was_overwritten(entry, sink.tables.doc_numbers):
         return ATTEMPT_SECONDS_MAX + SEEN_SECONDS_MAX  # it may leave now
     if entry.look_up_first:
-        return 0.0  # by another ledger, which is not written to any more
+        return sink.ledger_age.unseen_seconds(sink.now())  # by another ledger, which is not written to any more
     return min(QUERY_LAG_SECONDS, max(0.0, QUERY_LAG_SECONDS - (sink.now() - entry.changed_at).total_seconds()))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import enrich
+from agents import connections, enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
@@ -21,7 +21,8 @@ from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event
 from agents.pipeline import ChangelogFence, Pipeline
-from agents.post import customers, decision, documents, find_or_create, lookup, post
+from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
+from agents.post.ledger_age import LedgerAge
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, lines, rounding, translate
 from agents.translate.declined import skipped
@@ -151,6 +152,35 @@ def _any_answer_will_do(entity: str, found: Any) -> Any:
     return found
 
 
+# What the ledger cannot know
+
+
+def _nothing_is_missed(self: LedgerAge, *_: Any) -> bool:
+    return False
+
+
+def _seen_at_once(self: LedgerAge, now: Any) -> float:
+    return 0.0
+
+
+def _of_this_log(self: LedgerAge, changed_at: Any) -> bool:
+    return True
+
+
+_by_age = facts._has_older_facts
+
+
+def _by_offset_alone(command: Any, entry: LedgerEntry, since: Any) -> bool:
+    return _by_age(command, entry, None)
+
+
+# Everything is read again
+
+
+def _whatever_comes(current: Any, incoming: ConnectionChanged) -> ConnectionChanged:
+    return incoming
+
+
 # The limits
 
 
@@ -253,6 +283,12 @@ BUGS: tuple[Bug, ...] = (
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
     Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),
+    Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
+    Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
+    Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
+    Bug("a new log is taken for the former one", ((LedgerAge, "is_of_this_log", _of_this_log),)),
+    Bug("facts of a new topic are older", ((facts, "_has_older_facts", _by_offset_alone),)),
+    Bug("older tokens replace newer ones", ((connections, "newest", _whatever_comes),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),

@@ -3,7 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
+
+from agents.post.ledger_age import LedgerAge
 
 from .loop import VirtualLoop
 from .worker import Installation, Worker
@@ -36,6 +39,7 @@ class Cluster:
         self._lives = 0
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._stopped = False
 
     async def start(self) -> None:
         for slot in range(WORKERS):
@@ -54,6 +58,20 @@ class Cluster:
     @property
     def settled(self) -> bool:
         return self._waiting == 0 and len(self.alive) == WORKERS and all(member.idle for member in self.alive)
+
+    def stop(self) -> None:
+        """All workers end, and none starts before `go_on`."""
+        self._stopped = True
+        for slot in range(WORKERS):
+            self.kill(slot)
+
+    async def go_on(self, ledger_age: LedgerAge) -> None:
+        """Workers start again, with a ledger of that age."""
+        self._at = replace(self._at, ledger_age=ledger_age)
+        self._stopped = False
+        for slot in range(WORKERS):
+            self._new_life(slot)
+        await self.rebalance()
 
     def kill(self, slot: int) -> None:
         worker = self.members[slot]
@@ -148,6 +166,8 @@ class Cluster:
         self._loop.task_outside(go())
 
     def _new_life(self, slot: int) -> None:
+        if self._stopped or self.members[slot] is not None:
+            return
         self._lives += 1
         self.members[slot] = Worker.begun(f"w{slot}.{self._lives}", self._at, self._crashed)
 

@@ -185,6 +185,10 @@ class Network:
         """Nothing that the worker sends arrives for so long."""
         self._cut_off_until[worker] = self._loop.time() + seconds
 
+    def forget_requestids(self) -> None:
+        """A requestid counts the refusals of before, which a lost ledger takes with it."""
+        self._requestids.clear()
+
     async def call(
         self, worker: str, is_alive: Callable[[], bool], request: http.Request, to: str, timeout_seconds: float
     ) -> Answer:

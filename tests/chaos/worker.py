@@ -19,6 +19,7 @@ from agents.clients.retry import RetryPolicy
 from agents.delivery import Headers
 from agents.enrich import Enricher, Routes
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
+from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import Recalled
 from agents.write_back import WriteBack
 from models.commands import COMMANDS
@@ -75,6 +76,7 @@ class Installation:
     """Their size, and for how many seconds one waits for company."""
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
+    ledger_age: LedgerAge = NOTHING_MISSED
     note: Callable[..., None] = lambda *_: None
 
     def company_partition(self, realm: str) -> int:
@@ -211,6 +213,7 @@ class Worker:
             parked_probe_seconds=PROBE_SECONDS,
             refresh_before_seconds=300,
             hard_expiry_warning_days=30,
+            ledger_age=at.ledger_age,
         )
 
     def _attached(self, agent: Agent) -> Reader:
@@ -233,7 +236,8 @@ class Worker:
             self._crashed(self)
 
     async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
-        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses])
+        there = [each for each in addresses if each.offset < len(self._at.log.partitions[each.topic, each.partition])]
+        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in there])
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None

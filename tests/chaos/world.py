@@ -23,6 +23,7 @@ from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
 from .cluster import Cluster
+from .disaster import Disaster, Operator, disaster_of, forgets, plan_beside
 from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
@@ -72,6 +73,11 @@ class World:
     installation: Installation
     trace: list[Noted] = field(default_factory=list)
     never_quiet: bool = False
+    disaster: Disaster | None = None
+    forgot_at: float | None = None
+    """When the ledger forgot what it knew, in epoch seconds."""
+    renewed_at: float | None = None
+    """When topics were made anew."""
     poison: str | None = None
     """The invoice for which Metronome answers 5xx for an hour and more."""
     stopped: list[str] = field(default_factory=list)
@@ -82,7 +88,7 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        lives = [nemesis.run(), self.people.live(self.plan)]
+        lives = [nemesis.run(), self.people.live(self.plan), self._disaster()]
         if self.plan.stops:
             stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
             lives.append(stops.run(self.plan.seconds))
@@ -95,6 +101,12 @@ class World:
             if self.never_quiet or not self.people.repair():
                 return
         self.never_quiet = True
+
+    async def _disaster(self) -> None:
+        if self.disaster is not None:
+            operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
+            await operator.run()
+            self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
     async def _others_go_on(self) -> None:
         """For an hour of fair weather; then Metronome answers for the poisoned one too."""
@@ -124,12 +136,14 @@ def run(seed: int) -> World:
     """The world after a run; the same seed gives the same world."""
     dice = Random(seed)
     plan = plan_of(seed, dice)
+    disaster = disaster_of(seed, plan)
+    plan = plan_beside(disaster, plan)
     loop = VirtualLoop(Random(seed) if plan.shuffled else None)
     state = random.getstate()
     random.seed(seed)  # the jitter of agents/clients/retry.py
     try:
         with _silence():
-            world = _world(seed, plan, dice, loop)
+            world = _world(seed, plan, disaster, dice, loop)
             loop.run_until_complete(world.live())
             world.steps = loop.steps
             return world
@@ -141,7 +155,7 @@ def run(seed: int) -> World:
         _end(loop)
 
 
-def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
+def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop: VirtualLoop) -> World:
     def clock() -> float:
         return START + loop.time()
 
@@ -156,7 +170,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
-    oauth = OAuthServer(oauth_settings(client, dice), names, clock, str(seed))
+    oauth = OAuthServer(oauth_settings(client, dice, is_read_again=forgets(disaster)), names, clock, str(seed))
     limits = RateLimits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(limits.per_second, limits.per_minute)
@@ -189,6 +203,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
+    world.disaster = disaster
     if _is_poisoned(seed):
         world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
     return world

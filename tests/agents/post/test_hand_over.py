@@ -161,6 +161,13 @@ async def test_what_comes_back_and_waits_is_not_elsewhere_for_an_older_command(w
     assert world.waiting != {}
 
 
+async def test_a_hand_over_from_before_the_ledger_gives_nothing_away(world: World) -> None:
+    """It may have come back since."""
+    world.ledger_age = LedgerAge(first_facts={0: FACTS.offset + 1})
+    [outcome] = await run_all(world, a_hand_over().replace(facts=FACTS))
+    assert (outcome.result, world.handed_over, len(world.announced)) == ("unchanged", [], 1)
+
+
 async def test_what_comes_back_is_posted_here(world: World) -> None:
     await run_all(world, a_hand_over())
     [outcome] = await run_all(world, a_post().replace(owner_epoch=2))
