@@ -25,6 +25,7 @@ from agents.post import customers, decision, documents, find_or_create, lookup, 
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, translate
 from agents.translate.declined import skipped
+from models import money
 from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, Owner, move
@@ -139,6 +140,21 @@ async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
 _handled = post.post
 
 
+# Odd answers
+
+
+def _halves_are_kept(parsed: Any) -> Any:
+    return parsed
+
+
+def _ids_as_they_come(found: dict[str, Any]) -> dict[str, Any]:
+    return found
+
+
+def _whoever_answers(*_: Any) -> None:
+    return None
+
+
 # What Metronome has not decided
 
 
@@ -248,6 +264,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("a name that is not seen is another's", ((find_or_create, "SEEN_SECONDS_MAX", 0.0),)),
     Bug("a deleted document is a wrong mapping", ((decision, "NOT_FOUND_CODE", ""),)),
     Bug("odd answers are believed", ((quickbooks_client, "checked", _any_answer_will_do),)),
+    Bug("half an emoji is kept", ((money, "_without_surrogates", _halves_are_kept),)),
+    Bug("an id that is a number is another id", ((quickbooks_faults, "_with_ids_as_texts", _ids_as_they_come),)),
+    Bug("an answer about another document is believed", ((documents, "require_ours", _whoever_answers),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from . import oddities
 from .nemesis import REQUESTID_MEMORIES
 from .network import FAULTS, REFUSING
 from .scene import MANY_MIN
@@ -17,6 +18,7 @@ EVERY = (
     *("queries some seconds behind", "records that land twice", "metronome poison"),
     *("early webhook", "void in Metronome", "regenerated", "replay", "redrive", "rerouting", "connected anew"),
     *(f"{edit} by a person in QuickBooks" for edit in EDITS),
+    *oddities.EVERY,
     *("batches", "fifty invoices and more"),
 )
 """All that a thousand seeds must meet."""
@@ -28,6 +30,8 @@ def met(world: World) -> Counter[str]:
     found = Counter(world.network.injected)
     found.update(world.cluster.happened)
     found.update(people.happened)
+    if world.network.oddities is not None:
+        found.update(world.network.oddities.happened)
     found["kill -9"] += len(world.cluster.kills)
     found["connected anew"] += people.reconnects
     found["early webhook"] += people.early

@@ -14,6 +14,7 @@ from simulators.metronome.core import Metronome
 from simulators.quickbooks.core import QuickBooks
 
 from .loop import VirtualLoop, for_ever
+from .oddities import Oddities
 
 METRONOME_URL = "https://metronome.example"
 QUICKBOOKS_URL = "https://quickbooks.example"
@@ -131,6 +132,7 @@ class Network:
     ) -> None:
         self.weather = FAIR
         self.refusals_remembered = False
+        self.oddities: Oddities | None = None
         self.poisoned: str | None = None
         """The invoice for which Metronome answers 5xx whenever it is asked."""
         self.pending = 0
@@ -301,7 +303,9 @@ class Network:
             return SPOILED[fault]
         if fault == "odd":
             return replace(carried_out.result(), body=_TOTAL.sub(b'"TotalAmt":"ten"', carried_out.result().body))
-        return carried_out.result()
+        if self.oddities is None:
+            return carried_out.result()
+        return self.oddities.spoiled(to, request, carried_out.result(), odd=self.weather is not FAIR)
 
     def _later(
         self, seconds: float, to: str, request: http.Request, fault: str | None

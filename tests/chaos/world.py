@@ -27,6 +27,7 @@ from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
+from .oddities import Oddities
 from .people import People
 from .scene import START, Plot, plot_of
 from .worker import CONSUMED, TOPICS, Installation
@@ -159,6 +160,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     metronome = Metronome(plot.scene, token, clock)
     network = Network(metronome, quickbooks, loop, dice, note)
     network.refusals_remembered = plan.refusals_remembered
+    network.oddities = Oddities(seed, quickbooks)
     installation = Installation(
         log=log,
         network=network,
