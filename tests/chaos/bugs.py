@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import enrich
+from agents import delivery, enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
-from agents.clients.failures import OutcomeUnknown, Refused
+from agents.clients.failures import Failure, OutcomeUnknown, Refused
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
+from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
-from agents.delivery import Claims, Delivery, Event
+from agents.delivery import Claims, Delivery, Event, TryLater
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, find_or_create, lookup, post
 from agents.post.unsettled import UnsettledAttempts
@@ -220,6 +221,19 @@ def _all_but_the_last(records: list[Stored]) -> list[Stored]:
     return records[:-2]
 
 
+async def _a_moment(self: Retries, failure: Failure) -> None:
+    await self.policy.sleep(FIRST_PAUSE_SECONDS)
+
+
+async def _given_up(delivered: Any, *, enricher: Any, owners: Any) -> Sequence[Any]:
+    try:
+        return await _enriched(delivered, enricher=enricher, owners=owners)
+    except TryLater:
+        return []
+
+
+_enriched = enrich.enrich
+
 # Tokens
 
 
@@ -278,6 +292,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),
     Bug("what rests keeps its slot", ((Slot, "lent", _kept),)),
     Bug("nothing is drained before a rebalance", ((Pipeline, "revoke", _nothing_is_drained),)),
+    Bug("what is to be tried later is given up", ((enrich, "enrich", _given_up),)),
+    Bug("what was postponed is tried at once", ((delivery, "POSTPONED_SECONDS_MAX", 0.0),)),
+    Bug("the pauses between attempts do not grow", ((Retries, "wait", _a_moment),)),
     Bug("recovery misses the last records", ((LoggedTable, "recorded", staticmethod(_all_but_the_last)),)),
     Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),

@@ -15,7 +15,7 @@ EVERY = (
     *(f"quickbooks {kind}" for kind in REFUSING),
     *("kill -9", "rebalance", "given up by its group", "cut off", "clock jump"),
     *(f"requestids remembered: {memory}" for memory in REQUESTID_MEMORIES),
-    *("queries some seconds behind", "records that land twice", "metronome poison"),
+    *("queries some seconds behind", "records that land twice", "metronome poison", "poison that never heals"),
     *("early webhook", "void in Metronome", "regenerated", "replay", "redrive", "rerouting", "connected anew"),
     *(f"{edit} by a person in QuickBooks" for edit in EDITS),
     *oddities.EVERY,
@@ -41,6 +41,7 @@ def met(world: World) -> Counter[str]:
         "queries some seconds behind": plan.query_lag_seconds > 0,
         "records that land twice": plan.repeats > 0,
         "batches": world.installation.batch_size > 1,
+        "poison that never heals": not world.poison_heals,
         "fifty invoices and more": len(world.metronome.invoices) >= MANY_MIN,
     }
     found.update(name for name, happened in of_the_run.items() if happened)

@@ -135,6 +135,8 @@ class Network:
         self.oddities: Oddities | None = None
         self.poisoned: str | None = None
         """The invoice for which Metronome answers 5xx whenever it is asked."""
+        self.asked_for_poisoned: list[float] = []
+        """When it was asked."""
         self.pending = 0
         """Requests on their way, or being carried out."""
         self.throttled: list[tuple[float, str]] = []
@@ -249,6 +251,7 @@ class Network:
     def _fault(self, to: str, request: http.Request) -> str | None:
         if to == "metronome" and self.poisoned is not None and request.path.endswith(f"/invoices/{self.poisoned}"):
             self.injected["metronome poison"] += 1
+            self.asked_for_poisoned.append(self._loop.time())
             return "5xx before"
         kinds = self.weather.kinds.get(to, ())
         if not kinds or self._dice.random() >= self.weather.share:
