@@ -318,8 +318,12 @@ async def _answer(customer_id: str, invoice_id: str, enricher: Enricher) -> tupl
 
 
 def _head_of(answer: str) -> InvoiceHead:
+    """Raises InvalidRecord, naming the fields, for an invoice that cannot be read; OutcomeUnknown for none at all."""
     try:
-        return InvoiceHead.model_validate(parse_json(answer)["data"])
+        data = parse_json(answer)["data"]
+        if not isinstance(data, dict):
+            raise OutcomeUnknown("Metronome's answer holds no invoice in `data`")
+        return InvoiceHead.model_validate(data)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise InvalidRecord(f"Metronome's answer is not an invoice that we can read: {fields}") from None

@@ -10,22 +10,24 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import connections, enrich
+from agents import connections, delivery, enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
-from agents.clients.failures import OutcomeUnknown, Refused
+from agents.clients.failures import Failure, OutcomeUnknown, Refused
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
+from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
-from agents.delivery import Claims, Delivery, Event
+from agents.delivery import Claims, Delivery, Event, TryLater
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
 from agents.post.ledger_age import LedgerAge
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, lines, rounding, translate
 from agents.translate.declined import skipped
+from models import money
 from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, Owner, move
@@ -140,6 +142,21 @@ async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
 _handled = post.post
 
 
+# Odd answers
+
+
+def _halves_are_kept(parsed: Any) -> Any:
+    return parsed
+
+
+def _ids_as_they_come(found: dict[str, Any]) -> dict[str, Any]:
+    return found
+
+
+def _whoever_answers(*_: Any) -> None:
+    return None
+
+
 # What Metronome has not decided
 
 
@@ -234,6 +251,19 @@ def _all_but_the_last(records: list[Stored]) -> list[Stored]:
     return records[:-2]
 
 
+async def _a_moment(self: Retries, failure: Failure) -> None:
+    await self.policy.sleep(FIRST_PAUSE_SECONDS)
+
+
+async def _given_up(delivered: Any, *, enricher: Any, owners: Any) -> Sequence[Any]:
+    try:
+        return await _enriched(delivered, enricher=enricher, owners=owners)
+    except TryLater:
+        return []
+
+
+_enriched = enrich.enrich
+
 # Tokens
 
 
@@ -278,6 +308,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("a name that is not seen is another's", ((find_or_create, "SEEN_SECONDS_MAX", 0.0),)),
     Bug("a deleted document is a wrong mapping", ((decision, "NOT_FOUND_CODE", ""),)),
     Bug("odd answers are believed", ((quickbooks_client, "checked", _any_answer_will_do),)),
+    Bug("half an emoji is kept", ((money, "_without_surrogates", _halves_are_kept),)),
+    Bug("an id that is a number is another id", ((quickbooks_faults, "_with_ids_as_texts", _ids_as_they_come),)),
+    Bug("an answer about another document is believed", ((documents, "require_ours", _whoever_answers),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
@@ -295,6 +328,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),
     Bug("what rests keeps its slot", ((Slot, "lent", _kept),)),
     Bug("nothing is drained before a rebalance", ((Pipeline, "revoke", _nothing_is_drained),)),
+    Bug("what is to be tried later is given up", ((enrich, "enrich", _given_up),)),
+    Bug("what was postponed is tried at once", ((delivery, "POSTPONED_SECONDS_MAX", 0.0),)),
+    Bug("the pauses between attempts do not grow", ((Retries, "wait", _a_moment),)),
     Bug("recovery misses the last records", ((LoggedTable, "recorded", staticmethod(_all_but_the_last)),)),
     Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from agents.delivery import ERROR_HEADER, POSTPONED_FROM_HEADER
-from agents.enrich import FORWARDED_FROM_HEADER, read_webhook
+from agents.delivery import ERROR_HEADER
+from agents.enrich import read_webhook
 from models.commands import COMMANDS, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
@@ -23,6 +23,7 @@ from models.outcomes import Outcome
 from models.subject import Subject
 from stream.wiring import TokenCipher
 
+from . import poison
 from .people import BY_HAND
 from .tables import TOMBSTONE, changelog
 from .worker import TOPICS
@@ -76,6 +77,7 @@ def broken(world: World) -> list[Broken]:
         _events(world),
         _acknowledged(world),
         _stopped(world),
+        _poisoned(world),
         _limits(world),
         _requestids(world),
         _connections(world),
@@ -107,9 +109,11 @@ def _documents(world: World) -> dict[str, list[Document]]:
 
 def _once(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
     """Every finalized billable invoice stands exactly once in its company's books, to the cent."""
+    never_told = None if world.poison_heals else world.poison
     for invoice_id, invoice in world.metronome.invoices.items():
         live = [each for each in documents[invoice_id] if not each.voided]
         wanted = invoice["status"] == "FINALIZED" and invoice["billable_status"] == "billable"
+        wanted = wanted and invoice_id != never_told
         ids = ", ".join(f"{each.kind} {each.body['Id']}" for each in documents[invoice_id])
         if len(documents[invoice_id]) > 1:
             yield Broken("duplicates", "an invoice stands once in the books", invoice_id, f"{ids} in the books")
@@ -257,19 +261,19 @@ def _events(world: World) -> Iterator[Broken]:
     facts = [
         (at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(TOPICS["invoices"])
     ]
-    done = {str(enriched.webhook) for _, enriched in facts}
-    webhooks = list(world.log.records(TOPICS["webhooks"]))
-    done |= {stored.headers.get(FORWARDED_FROM_HEADER, b"").decode() for _, stored in webhooks}
+    done = poison.webhooks_passed_on(world.log)
+    never_told = None if world.poison_heals else world.poison
     for _, stored in world.log.records(TOPICS["deadletters"]):
         said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
         done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
         found = f"{said['exception.class.name']}: {said['exception.message']}"
         yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
-    done |= {stored.headers.get(POSTPONED_FROM_HEADER, b"").decode() for _, stored in webhooks}
-    for at, stored in webhooks:
+    for at, stored in world.log.records(TOPICS["webhooks"]):
         if stored.seconds < (world.renewed_at or 0.0):
             continue
-        if str(at) not in done and not isinstance(read_webhook(stored.value), InvoiceHandedOver):
+        if str(at) in done or poison.is_about(stored.value, never_told):
+            continue
+        if not isinstance(read_webhook(stored.value), InvoiceHandedOver):
             yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
     decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(TOPICS["commands"])}
     for at, enriched in facts:
@@ -287,6 +291,16 @@ def _stopped(world: World) -> Iterator[Broken]:
     """An invoice that Metronome does not answer stops no other."""
     for invoice_id in world.stopped:
         yield Broken("other", "one that waits stops no other", invoice_id, f"no facts while {world.poison} waited")
+
+
+def _poisoned(world: World) -> Iterator[Broken]:
+    """One that Metronome never answers is asked for less and less often."""
+    if world.poison is not None and not world.poison_heals:
+        webhooks, _ = poison.waiting(world.log, world.poison)
+        if not webhooks and world.network.asked_for_poisoned:
+            yield Broken("lost", "one that waits is tried again", world.poison, "no webhook of it waits any more")
+        if found := poison.asked_too_often(world.network.asked_for_poisoned, world.poisoned_hour, len(webhooks)):
+            yield Broken("other", "one that waits is asked for ever more seldom", world.poison, found)
 
 
 def _limits(world: World) -> Iterator[Broken]:

@@ -104,8 +104,8 @@ def plan_of(seed: int, dice: Random) -> Plan:
 
 
 def oauth_settings(client: tuple[str, str], dice: Random, *, is_read_again: bool) -> OAuthSettings:
-    """A worker that reads all connections again may show an old token; should that revoke the new one, only a person can
-    help, so the two troubles do not meet."""
+    """A worker that reads all connections again may show an old token; should that revoke the new one, only a person
+    can help, so the two troubles do not meet."""
     return OAuthSettings(
         *client,
         access_token_seconds=dice.choice((400, 900, 3600)),

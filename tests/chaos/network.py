@@ -15,6 +15,7 @@ from simulators.metronome.core import Metronome
 from simulators.quickbooks.core import QuickBooks
 
 from .loop import VirtualLoop, for_ever
+from .oddities import Oddities
 
 METRONOME_URL = "https://metronome.example"
 QUICKBOOKS_URL = "https://quickbooks.example"
@@ -132,8 +133,11 @@ class Network:
     ) -> None:
         self.weather = FAIR
         self.refusals_remembered = False
+        self.oddities: Oddities | None = None
         self.poisoned: str | None = None
         """The invoice for which Metronome answers 5xx whenever it is asked."""
+        self.asked_for_poisoned: list[float] = []
+        """When it was asked."""
         self.pending = 0
         """Requests on their way, or being carried out."""
         self.throttled: list[tuple[float, str]] = []
@@ -266,6 +270,7 @@ class Network:
     def _fault(self, to: str, request: http.Request) -> str | None:
         if to == "metronome" and self.poisoned is not None and request.path.endswith(f"/invoices/{self.poisoned}"):
             self.injected["metronome poison"] += 1
+            self.asked_for_poisoned.append(self._loop.time())
             return "5xx before"
         kinds = self.weather.kinds.get(to, ())
         if not kinds or self._dice.random() >= self.weather.share:
@@ -320,7 +325,9 @@ class Network:
             return SPOILED[fault]
         if fault == "odd":
             return replace(carried_out.result(), body=_TOTAL.sub(b'"TotalAmt":"ten"', carried_out.result().body))
-        return carried_out.result()
+        if self.oddities is None:
+            return carried_out.result()
+        return self.oddities.spoiled(to, request, carried_out.result(), odd=self.weather is not FAIR)
 
     def _later(
         self, seconds: float, to: str, request: http.Request, fault: str | None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +14,20 @@ import structlog
 from pydantic import SecretStr
 
 from agents.clients.rate_limit import RateLimits
-from agents.enrich import read_webhook
-from models.events import InvoiceEnriched
-from models.metronome import InvoiceFinalized
 from models.policy import Policy
 from simulators.metronome.core import Metronome
 from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
+from . import poison
 from .cluster import Cluster
 from .disaster import Disaster, Operator, disaster_of, forgets, plan_beside
 from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
+from .oddities import Oddities
 from .people import People
 from .scene import START, Plot, plot_of
 from .stops import Stops
@@ -36,9 +36,9 @@ from .worker import CONSUMED, TOPICS, Installation
 QUIET_SECONDS_MAX = 7200.0
 QUIET_POLL_SECONDS = 5.0
 PEOPLE_COME_SECONDS = 400.0
-POISON_SECONDS = 3600.0
-POISON_EVERY = 4
-"""In every so manieth seed."""
+STILL_SECONDS = 60.0
+"""What lies behind a webhook that never comes to an end is not acknowledged: it is done when nothing moves for so long.
+"""
 REPAIRS_MAX = 12
 POLICY = Policy(missing_item="create", income_account_id="1")
 KEY = SecretStr("c2ltdWxhdGVkLWtleS1zaW11bGF0ZWQta2V5LXNpbXU=")
@@ -80,6 +80,9 @@ class World:
     """When topics were made anew."""
     poison: str | None = None
     """The invoice for which Metronome answers 5xx for an hour and more."""
+    poison_heals: bool = True
+    poisoned_hour: tuple[float, float] = (0.0, 0.0)
+    """From when to when its requests are counted, should it not heal: while Metronome answers for others."""
     stopped: list[str] = field(default_factory=list)
     """Invoices that came to no facts within the hour, though Metronome answers for them."""
     steps: int = 0
@@ -94,7 +97,7 @@ class World:
             lives.append(stops.run(self.plan.seconds))
         await asyncio.gather(*lives)
         if self.poison is not None:
-            await self._others_go_on()
+            await self._others_go_on(self.poison)
         for _ in range(REPAIRS_MAX):
             await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
@@ -108,28 +111,44 @@ class World:
             await operator.run()
             self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
-    async def _others_go_on(self) -> None:
-        """For an hour of fair weather; then Metronome answers for the poisoned one too."""
-        deadline = self.loop.time() + POISON_SECONDS
-        while (waiting := self._without_facts()) and self.loop.time() < deadline:
+    async def _others_go_on(self, poisoned: str) -> None:
+        """For an hour of fair weather; then Metronome answers for the poisoned one too, or never does."""
+        deadline = self.loop.time() + poison.HOUR_SECONDS
+        while (waiting := poison.without_facts(self.log, poisoned)) and self.loop.time() < deadline:
             await asyncio.sleep(QUIET_POLL_SECONDS)
         self.stopped = sorted(waiting)
-        self.network.poisoned = None
-
-    def _without_facts(self) -> set[str]:
-        webhooks = [read_webhook(stored.value) for _, stored in self.log.records(TOPICS["webhooks"])]
-        announced = {each.properties.invoice_id for each in webhooks if isinstance(each, InvoiceFinalized)}
-        facts = [stored.value for _, stored in self.log.records(TOPICS["invoices"])]
-        return announced - {InvoiceEnriched.model_validate_json(each).invoice_id for each in facts} - {self.poison}
+        if self.poison_heals:
+            self.network.poisoned = None
+            return
+        dice = Random(f"traffic {self.seed}")
+        others = [each for each in self.metronome.invoices if each != poisoned]
+        while self.loop.time() < deadline:
+            await asyncio.sleep(dice.uniform(0.0, poison.TRAFFIC_SECONDS_MAX))
+            self.people.announce(dice.choice(others))
+        self.poisoned_hour = deadline - poison.HOUR_SECONDS + poison.RESTARTED_SECONDS, deadline
 
     async def _until_quiet(self) -> None:
         """Until every record is handled and committed, and no request is on its way."""
         deadline = self.loop.time() + QUIET_SECONDS_MAX
-        while self.network.pending or not self.cluster.settled or self.log.unread(CONSUMED):
+        still_since = math.inf
+        while not self._is_quiet() or self.loop.time() < still_since + self._still_seconds:
             if self.loop.time() > deadline:
                 self.never_quiet = True
                 return
+            still_since = min(still_since, self.loop.time()) if self._is_quiet() else math.inf
             await asyncio.sleep(QUIET_POLL_SECONDS)
+
+    @property
+    def _still_seconds(self) -> float:
+        return 0.0 if self.poison_heals else STILL_SECONDS
+
+    def _is_quiet(self) -> bool:
+        if self.network.pending or not self.cluster.settled:
+            return False
+        if self.poison_heals or self.poison is None:
+            return not self.log.unread(CONSUMED)
+        _, others = poison.waiting(self.log, self.poison)
+        return not others and not self.log.unread(tuple(each for each in CONSUMED if each != TOPICS["webhooks"]))
 
 
 def run(seed: int) -> World:
@@ -178,6 +197,7 @@ def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop:
     metronome = Metronome(plot.scene, token, clock)
     network = Network(metronome, quickbooks, loop, dice, note)
     network.refusals_remembered = plan.refusals_remembered
+    network.oddities = Oddities(seed, quickbooks)
     installation = Installation(
         log=log,
         network=network,
@@ -204,8 +224,9 @@ def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop:
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
     world.disaster = disaster
-    if _is_poisoned(seed):
+    if poison.is_poisoned(seed):
         world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
+        world.poison_heals = poison.heals(seed)
     return world
 
 
@@ -220,11 +241,7 @@ def _batches(seed: int, plan: Plan, dice: Random) -> tuple[int, float]:
 
 def _unacknowledged_max(seed: int) -> int:
     """An invoice that waits for an hour and more holds up its partition once so many wait behind it: not with 1000."""
-    return 1000 if _is_poisoned(seed) else Random(f"unacknowledged {seed}").choice((12, 24, 1000))
-
-
-def _is_poisoned(seed: int) -> bool:
-    return seed % POISON_EVERY == 0
+    return 1000 if poison.is_poisoned(seed) else Random(f"unacknowledged {seed}").choice((12, 24, 1000))
 
 
 def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metronome) -> None:
