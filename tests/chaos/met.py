@@ -45,7 +45,7 @@ def met(world: World) -> Counter[str]:
     of_the_run = {
         "queries some seconds behind": plan.query_lag_seconds > 0,
         "records that land twice": plan.repeats > 0,
-        "batches": world.installation.batch_size > 1,
+        "batches": world.installation.batches[0] > 1,
         "poison that never heals": not world.poison_heals,
         "fifty invoices and more": len(world.metronome.invoices) >= MANY_MIN,
     }
