@@ -39,7 +39,7 @@ class Cluster:
         self._lives = 0
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._stopped = False
+        self._down = False
 
     async def start(self) -> None:
         for slot in range(WORKERS):
@@ -61,14 +61,14 @@ class Cluster:
 
     def stop(self) -> None:
         """All workers end, and none starts before `go_on`."""
-        self._stopped = True
+        self._down = True
         for slot in range(WORKERS):
             self.kill(slot)
 
     async def go_on(self, ledger_age: LedgerAge) -> None:
         """Workers start again, with a ledger of that age."""
         self._at = replace(self._at, ledger_age=ledger_age)
-        self._stopped = False
+        self._down = False
         for slot in range(WORKERS):
             self._new_life(slot)
         await self.rebalance()
@@ -166,7 +166,7 @@ class Cluster:
         self._loop.task_outside(go())
 
     def _new_life(self, slot: int) -> None:
-        if self._stopped or self.members[slot] is not None:
+        if self._down or self.members[slot] is not None:
             return
         self._lives += 1
         self.members[slot] = Worker.begun(f"w{slot}.{self._lives}", self._at, self._crashed)
