@@ -13,7 +13,7 @@ from agents.delivery import ERROR_HEADER, Published
 from agents.pipeline import topic_of
 from agents.post.resume import LOST_RULE
 from agents.watch import RECEIVED_AT_HEADER
-from models.commands import COMMANDS, PostInvoice, SetCustomerMapping
+from models.commands import COMMANDS, PostInvoice, SetCustomerMapping, SetItemMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
@@ -21,7 +21,7 @@ from models.subject import FINALIZATION, ROUTING, Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
-from simulators.quickbooks.books import SALES, Books, add_customer
+from simulators.quickbooks.books import SALES, Books, add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import Grant, OAuthServer
 from simulators.quickbooks.sales import voided
@@ -273,7 +273,13 @@ class People:
     def repair(self) -> bool:
         """One round of what the outcomes ask people to do; False when there is nothing to do."""
         done = [self._reconnect(realm) for realm in self._quickbooks.books]
-        done += [self._redrive_dead_letters(), self._map_customers(), self._send_again(), self.redrive()]
+        done += [
+            self._redrive_dead_letters(),
+            self._map_customers(),
+            self._map_items(),
+            self._send_again(),
+            self.redrive(),
+        ]
         done.append(self._close_deleted())
         return any(done)
 
@@ -337,6 +343,20 @@ class People:
                 self._publish(self.mapped[-1])
                 mapped = True
         return mapped
+
+    def _map_items(self) -> bool:
+        """A product that no item is known for: a person makes one, and says which it is."""
+        missing = {
+            (realm, outcome.waits_for)
+            for (realm, _), outcome in self.newest_outcomes().items()
+            if (outcome.waits_for or "").startswith("item/")
+        }
+        for realm, item in sorted(missing):
+            self._by_hand += 1
+            number = str(self._by_hand)
+            add_item(self._quickbooks.books[realm], number, f"By hand {number}", self._clock())
+            self._publish(SetItemMapping(realm=realm, product_id=item.id, qbo_id=number))
+        return bool(missing)
 
     def tell_again(self, *, connections: bool) -> None:
         """What a ledger that is lost knew from people: which customer is which, and how to reach the companies."""
