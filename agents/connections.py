@@ -2,6 +2,9 @@
 
 A refresh token's value changes now and then, and the former one dies at once (docs/vendors/quickbooks.md §7). Losing
 the new one means that a person must connect the company again, so it is recorded durably before anything uses it.
+
+Showing a former one may end the consent. So a worker makes sure, just before it shows one, that the company is still
+its own; and one that has taken a company over first gives its predecessor's answer time to come through the topic.
 """
 
 import asyncio
@@ -18,11 +21,16 @@ from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 
+from .ownership import nobody_else
+
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 SECOND_TRY_SECONDS = 30.0
+SETTLE_SECONDS = 5.0
+"""A refresh that the former owner of a company had under way is recorded within this, should it live."""
+
 FINISH_SECONDS = 10.0
 """How long a refresh may still take when the partition of who asked for it goes to another worker."""
 
@@ -56,7 +64,8 @@ class Connections:
     """Gives the access token of a realm.
 
     `table` holds the newest `ConnectionChanged` by realm; `record` publishes a change, confirmed by the broker, and
-    puts it into the table durably, or raises. `clock` gives epoch seconds.
+    puts it into the table durably, or raises. `make_sure` raises StopWorker when another worker has the company;
+    `settle_seconds` is waited before a token is shown that this worker did not record. `clock` gives epoch seconds.
     """
 
     def __init__(
@@ -71,6 +80,8 @@ class Connections:
         hard_expiry_warning_days: float = HARD_EXPIRY_WARNING_DAYS,
         finish_seconds: float = FINISH_SECONDS,
         rejection_pause_seconds: float = REJECTION_PAUSE_SECONDS,
+        make_sure: Callable[[str], Awaitable[None]] = nobody_else,
+        settle_seconds: float = 0.0,
     ) -> None:
         self._table = table
         self._oauth = oauth
@@ -82,6 +93,9 @@ class Connections:
         self._hard_expiry_warning = timedelta(days=hard_expiry_warning_days)
         self._finish_seconds = finish_seconds
         self._rejection_pause = timedelta(seconds=rejection_pause_seconds)
+        self._make_sure = make_sure
+        self._settle_seconds = settle_seconds
+        self._settled: dict[str, ConnectionChanged] = {}  # what we recorded ourselves, or waited for
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._decrypted: dict[str, tuple[str, str]] = {}  # the newest of each realm, since every request asks for it
         self._rejected: dict[str, _Rejected] = {}
@@ -96,6 +110,8 @@ class Connections:
         if not self._is_fresh(connection):
             async with self._locks[realm]:
                 connection = self._connection(realm)  # another caller may have refreshed while we waited
+                if not self._is_fresh(connection):
+                    connection = await self._after_settling(connection)
                 if not self._is_fresh(connection):
                     connection = await finished(self._refreshed(connection), self._finish_seconds)
         return self._access_token_of(connection)
@@ -158,6 +174,14 @@ class Connections:
         except CannotDecrypt:
             raise TokensUnreadable(realm) from None
 
+    async def _after_settling(self, connection: ConnectionChanged) -> ConnectionChanged:
+        """The newest, once what a former owner may have had under way is known."""
+        if self._settled.get(connection.realm) != connection:
+            await asyncio.sleep(self._settle_seconds)
+            connection = self._connection(connection.realm)
+            self._settled[connection.realm] = connection
+        return connection
+
     async def _refreshed(self, old: ConnectionChanged) -> ConnectionChanged:
         """What stands in the table once Intuit's answer is recorded. The caller holds the realm's lock."""
         replaced, new = self._unrecorded.get(old.realm, (None, None))
@@ -167,6 +191,7 @@ class Connections:
         self._unrecorded[old.realm] = (old, new)
         if self._table.get(old.realm) == old:  # else a person connected the company meanwhile: those tokens stand
             await self._record(new)
+            self._settled[new.realm] = new
             log.info("connection_changed", realm=new.realm, state=new.state)
             if ends_soon(new, self._now(), self._hard_expiry_warning):
                 remedy = f"metronome-qbo connect --realm {new.realm}"
@@ -180,6 +205,9 @@ class Connections:
         refresh_token = self._opened(old.realm, old.refresh_token)
         # The first refusal may be an outage at Intuit, or newer tokens may be about to reach the table.
         for pause_seconds in (self._second_try_seconds, 0):
+            await self._make_sure(old.realm)
+            if self._table.get(old.realm) != old:
+                break
             try:
                 tokens = await self._oauth.refresh(refresh_token)
             except InvalidGrant:
@@ -187,8 +215,7 @@ class Connections:
             else:
                 return connected(old.realm, tokens, self._cipher, self._now(), previous=old)
             await asyncio.sleep(pause_seconds)
-            if self._table.get(old.realm) != old:
-                break
+        await self._make_sure(old.realm)  # who is not the owner may have shown a former token, which proves nothing
         return old.replace(  # type: ignore[no-any-return]
             state="reconnect needed", changed_at=_after(old, self._now()), reason="Intuit answered invalid_grant twice"
         )

@@ -7,7 +7,7 @@ knows what was decided before.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -25,6 +25,7 @@ from models.money import parse_json, unit_of
 from models.subject import RowKey
 
 from .delivery import Claims, Delivered, Forwarded, InvalidRecord, TryLater
+from .ownership import nobody_else
 from .watch import ASKED_AGAIN, RECEIVED_AT_HEADER, SOURCE_HEADER
 
 log = structlog.get_logger()
@@ -125,11 +126,17 @@ class Enricher:
 @dataclass(frozen=True)
 class Owners:
     """Which company has which invoice, by `customer/invoice`, and in which each customer was billed first.
-    `partition_of` says where a customer's webhooks lie.
+    `partition_of` says where a customer's webhooks lie; `make_sure` raises StopWorker when they are another worker's.
     """
 
     rows: MutableMapping[str, Owner]
     partition_of: Callable[[str], int]
+    make_sure: Callable[[str], Awaitable[None]] = nobody_else
+
+    async def still_ours(self, customer_id: str, invoice_id: str) -> None:
+        """Before the first decision about an invoice: another worker may have decided. Raises StopWorker then."""
+        if RowKey.of(customer_id, invoice_id) not in self.rows:
+            await self.make_sure(customer_id)
 
     def of(self, invoice: InvoiceHead, routes: Routes) -> tuple[Owner, str | None]:
         """Who has the invoice, and the company where the routing would have it by now, if that is another one.
@@ -210,6 +217,7 @@ async def enrich(
     """
     webhook = delivered.record
     if isinstance(webhook, InvoiceHandedOver):
+        await owners.make_sure(webhook.customer_id)
         owners.hand_over(webhook)
         return []
     if not isinstance(webhook, InvoiceFinalized):
@@ -265,6 +273,7 @@ async def _facts(
     if memo_ref is None and contract is not None:
         memo_ref = contract.custom_fields.get(MEMO_FIELD)
     constituent_names = await _constituent_names(invoice, enricher)
+    await owners.still_ours(customer_id, invoice_id)
     owner, routed_to = owners.of(invoice, enricher.routes)
     return InvoiceEnriched(
         realm=owner.realm,
@@ -309,8 +318,12 @@ async def _answer(customer_id: str, invoice_id: str, enricher: Enricher) -> tupl
 
 
 def _head_of(answer: str) -> InvoiceHead:
+    """Raises InvalidRecord, naming the fields, for an invoice that cannot be read; OutcomeUnknown for none at all."""
     try:
-        return InvoiceHead.model_validate(parse_json(answer)["data"])
+        data = parse_json(answer)["data"]
+        if not isinstance(data, dict):
+            raise OutcomeUnknown("Metronome's answer holds no invoice in `data`")
+        return InvoiceHead.model_validate(data)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise InvalidRecord(f"Metronome's answer is not an invoice that we can read: {fields}") from None

@@ -31,10 +31,10 @@ from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
 
-from . import enrich, watch, write_back
+from . import enrich, ownership, watch, write_back
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
-from .connections import Cipher, Connections, OAuth, connections_agent
+from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent, newest
 from .delivery import (
     Claims,
     DeadLetter,
@@ -73,6 +73,9 @@ CONFIRM_SECONDS_MAX = 30
 
 RESTS_PER_PROBE = 5
 """A parked command rests after a try for this part of the shortest time between two probes of its cause."""
+
+OWNED_SECONDS_MAX = 1.0
+"""A company was ours so lately when a row of it is written without an attempt."""
 
 RECORD_OVERHEAD_BYTES = 65_536
 """Key, headers and what Kafka adds to a record; a dead letter's headers hold a stack trace."""
@@ -230,6 +233,9 @@ class Pipeline:
             return datetime.fromtimestamp(clock(), UTC)
 
         self._now = now
+        self.has_invoices = ownership.of_invoices(tables.invoices, now, monotonic)
+        self.has_connections = ownership.of_connections(tables.connections, now, monotonic)
+        self.has_webhooks = ownership.of_webhooks(tables.owners, monotonic)
         self.connections = Connections(
             tables.connections,
             ports.oauth,
@@ -238,6 +244,8 @@ class Pipeline:
             clock,
             options.refresh_before_seconds,
             hard_expiry_warning_days=options.hard_expiry_warning_days,
+            make_sure=self.has_connections.make_sure,
+            settle_seconds=SETTLE_SECONDS,
         )
         books = ports.quickbooks(self.connections)
         self.batches = Batches(
@@ -267,13 +275,14 @@ class Pipeline:
             now=now,
             batches=self.batches,
             trust_requestids=options.trust_requestids,
+            make_sure=partial(self.has_invoices.make_sure, within_seconds=OWNED_SECONDS_MAX),
             ledger_age=options.ledger_age,
         )
         self.agents = self._agents()
 
     def _agents(self) -> tuple[Agent, ...]:
         agent, confirm_tables = self._agent, self.publish_with_tables
-        owners = Owners(self.tables.owners, self._options.partition_of)
+        owners = Owners(self.tables.owners, self._options.partition_of, self.has_webhooks.make_sure)
         enriched = partial(enrich.enrich, enricher=self._ports.enricher, owners=owners)
         posted = partial(post.post, sink=self.sink)
         written = partial(write_back.write_back, into=self._ports.write_back)
@@ -318,13 +327,13 @@ class Pipeline:
         return translate(record, facts.at, policy=policy_of(record.realm))
 
     async def _connect(self, change: Delivered[ConnectionChanged]) -> Sequence[Published]:
+        await self.has_connections.make_sure(change.record.realm)
         return await connections_agent(change.record, table=self.tables.connections)
 
     # What is durable before anything relies on it
 
     async def record_attempt(self, key: str, entry: LedgerEntry) -> None:
-        self.tables.invoices[key] = entry
-        await self.tables.invoices.confirmed()
+        await self.has_invoices.put(key, entry)
         await self.tables.doc_numbers.confirmed()
 
     async def record_batch(self, key: str, batch: Batch) -> None:
@@ -334,7 +343,9 @@ class Pipeline:
     async def record_connection(self, change: ConnectionChanged) -> None:
         # The topic first: `connect` must know of it, or what a person connects may seem older than the table.
         await self.publish([change])
-        self.tables.connections[change.realm] = change
+        await self.has_connections.make_sure(change.realm)
+        if newest(self.tables.connections.get(change.realm), change) is change:
+            self.tables.connections[change.realm] = change
         await self.tables.connections.confirmed()
 
     async def publish_owned(self, records: Sequence[Published | DeadLetter | Postponed]) -> None:

@@ -212,12 +212,14 @@ def _message(answer: Answer) -> str:
 
 
 def _read(answer: Answer, model: type[One]) -> One:
-    """Raises Refused, naming the fields, for an object that cannot be read."""
+    """Raises Refused, naming the fields, for an object that cannot be read; OutcomeUnknown for none at all."""
     facts = ErrorFacts(status=answer.status)
     try:
         data = parse_json(answer.body)["data"]
     except (ValueError, KeyError, TypeError):
-        raise OutcomeUnknown("Metronome's answer has no `data`", facts) from None
+        data = None
+    if data is None or isinstance(data, list):
+        raise OutcomeUnknown("Metronome's answer has no object in `data`", facts)
     try:
         return model.model_validate(data)
     except ValidationError as error:

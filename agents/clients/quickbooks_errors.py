@@ -151,7 +151,7 @@ _SHAPES: dict[str, type[_Object]] = {"Invoice": _Sale, "CreditMemo": _Sale, "Cus
 
 
 def checked(entity: str, found: object) -> dict[str, Any]:
-    """An object that QuickBooks answered with, when what is read of it is there in its type.
+    """An object that QuickBooks answered with, when what is read of it is there in its type; its ids are texts.
 
     Raises OutcomeUnknown otherwise: such an answer says nothing about what was done.
     """
@@ -163,7 +163,31 @@ def checked(entity: str, found: object) -> dict[str, Any]:
         wrong = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, wrong["loc"]))
         raise OutcomeUnknown(f"QuickBooks' answer holds {entity} {found['Id']} whose {field} is odd") from None
-    return found
+    return _with_ids_as_texts(found)
+
+
+def _with_ids_as_texts(found: dict[str, Any]) -> dict[str, Any]:
+    """An id or a number of a document is a string of digits (docs/vendors/quickbooks.md §1.1), however it is spelt."""
+    texts: dict[str, Any] = {
+        name: str(found[name]) for name in ("Id", "SyncToken", "DocNumber") if isinstance(found.get(name), int)
+    }
+    if found.get("Line"):
+        texts["Line"] = [_line_with_ids_as_texts(line) for line in found["Line"]]
+    return found | texts | _references(found)
+
+
+def _references(holder: dict[str, Any]) -> dict[str, Any]:
+    """Those of its references whose value is a number, with that as a text."""
+    return {
+        name: reference | {"value": str(reference["value"])}
+        for name, reference in holder.items()
+        if name.endswith("Ref") and isinstance(reference, dict) and isinstance(reference.get("value"), int)
+    }
+
+
+def _line_with_ids_as_texts(line: dict[str, Any]) -> dict[str, Any]:
+    detail = line.get("SalesItemLineDetail")
+    return line | {"SalesItemLineDetail": detail | _references(detail)} if isinstance(detail, dict) else line
 
 
 def listed(entity: str, response: Mapping[str, Any]) -> list[dict[str, Any]]:

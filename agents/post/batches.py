@@ -56,6 +56,9 @@ WAITS_SECONDS_MAX = 45.0
 LEAVES_WITHIN_SECONDS = 60.0
 """A batch leaves within this after its writes were ready, or they go alone."""
 
+DEPARTS_SECONDS_MAX = 5.0
+"""So long before a batch leaves, each of its attempts was ours."""
+
 OWN_MAX = 10_000
 """So many of our own writes are remembered; one that is forgotten is waited for as one of another life."""
 
@@ -194,7 +197,8 @@ class Batches:
         """Returns when no batch that may hold this write can be carried out any more: what is not there now is not."""
         recorded = self._recorded(realm, requestid)
         if recorded is not None:
-            unanswered = self._note_unanswered(recorded, asyncio.get_running_loop().time(), self._generation)
+            leaves_by = asyncio.get_running_loop().time() + DEPARTS_SECONDS_MAX
+            unanswered = self._note_unanswered(recorded, leaves_by, self._generation)
             async with resting():
                 await unanswered.over.wait()
         elif first and self._size_max > 1 and requestid not in self._own:
@@ -324,6 +328,7 @@ class Batches:
                 at=self._now(),
             )
         await self._record(dispatch.key, dispatch.batch)
+        await _depart(dispatch.writes)
         ready_at = min(write.ready_at for write in dispatch.writes)
         if loop.time() > ready_at + LEAVES_WITHIN_SECONDS or dispatch.generation != self._generation:
             self._rows.pop(dispatch.key, None)
@@ -340,7 +345,7 @@ class Batches:
     # Without an answer
 
     def _note_unanswered(self, batch: Batch, left_at: float, generation: int) -> _Unanswered:
-        """The doubt about a recorded batch; of one that another life of the worker sent, it begins now."""
+        """The doubt about a recorded batch; one that another life of the worker recorded may leave only now."""
         key = RowKey.of(batch.realm, batch.requestid)
         if key not in self._unanswered:
             self._unanswered[key] = _Unanswered(batch, generation)
@@ -389,6 +394,16 @@ class Batches:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _depart(writes: list[_Write]) -> None:
+    """Each of them may still leave. What took long, because the worker stood still, say, is done anew."""
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        await asyncio.gather(*(write.leaving() for write in writes if write.leaving is not None))
+        if loop.time() - began <= DEPARTS_SECONDS_MAX:
+            return
 
 
 def _fail(writes: Iterable[_Write], problem: BaseException) -> None:

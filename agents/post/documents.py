@@ -146,9 +146,9 @@ async def _carry_out(
 def _unseen_seconds(entry: LedgerEntry, sink: Sink) -> float:
     """How long what was sent by a command or a worker of before may not be seen yet, for all that is known."""
     if entry.attempt is not None or was_overwritten(entry, sink.tables.doc_numbers):
-        return SEEN_SECONDS_MAX  # it may have left just now
+        return ATTEMPT_SECONDS_MAX + SEEN_SECONDS_MAX  # it may leave now
     if entry.look_up_first:
-        return 0.0  # by another ledger, which is not written to any more
+        return sink.ledger_age.unseen_seconds(sink.now())  # by another ledger, which is not written to any more
     return min(QUERY_LAG_SECONDS, max(0.0, QUERY_LAG_SECONDS - (sink.now() - entry.changed_at).total_seconds()))
 
 
@@ -187,15 +187,15 @@ async def _send(
 
     Raises Parked when QuickBooks made another total of it.
     """
-    attempt = _attempt_of(write, sink)
+    attempt, recorded_at = _attempt_of(write, sink), sink.retry.monotonic()
     entry = await _record_attempt(state.entry, attempt, sink)
     state = replace(state, entry=entry, sent=state.sent + 1, is_absent=False)
-    sent_at = sink.retry.monotonic()
+    departure = _Departure(entry, sink, recorded_at, left_at=sink.retry.monotonic())
     try:
-        found, tid = await _write(entry, attempt, write.content, sink, _still_ours(entry, sent_at, sink))
+        found, tid = await _write(entry, attempt, write.content, sink, departure)
         require_ours(found, entry, attempt)
     except Failure as failure:
-        state = after_failure(state, write, failure, sent_at)
+        state = after_failure(state, write, failure, departure.left_at)
         if not state.entry.ever_attempted:  # after all, nothing left for QuickBooks
             sink.tables.doc_numbers.pop(RowKey.of(entry.realm, attempt.doc_number), None)
         if state.entry.attempt is None and state.refusal is None:
@@ -235,15 +235,26 @@ async def _record_attempt(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> L
     return attempting
 
 
-def _still_ours(entry: LedgerEntry, recorded_at: float, sink: Sink) -> Leaving:
-    """An attempt that had to wait for its turn is recorded anew before it leaves: were the partition somebody else's by
-    now, that would stop the worker."""
+@dataclass
+class _Departure:
+    """What is done when the write's turn has come: an attempt that had to wait for it is recorded anew before it
+    leaves. Were the partition somebody else's by now, that would stop the worker. So is one whose confirmation came
+    late: the worker may have stood still meanwhile.
 
-    async def leaving() -> None:
-        if sink.retry.monotonic() - recorded_at > ATTEMPT_SECONDS_MAX:
-            await sink.tables.record_attempt(entry.key, entry.replace(changed_at=sink.now()))
+    `recorded_at`: monotonic seconds before it was recorded; `left_at`: when it left, whose answer may never come.
+    """
 
-    return leaving
+    entry: LedgerEntry
+    sink: Sink
+    recorded_at: float
+    left_at: float
+
+    async def __call__(self) -> None:
+        monotonic = self.sink.retry.monotonic
+        while monotonic() - self.recorded_at > ATTEMPT_SECONDS_MAX:
+            self.recorded_at = monotonic()
+            await self.sink.tables.record_attempt(self.entry.key, self.entry.replace(changed_at=self.sink.now()))
+        self.left_at = monotonic()
 
 
 async def _write(

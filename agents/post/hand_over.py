@@ -24,6 +24,8 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
     """What becomes of the invoice, and the commands of one of the two companies. Repeating it changes nothing."""
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
+    if sink.ledger_age.has_forgotten(command, entry):
+        return forgotten(command)
     if entry is not None and entry.handed_to is not None and command.owner_epoch < entry.owner_epoch:
         if entry.handed_to != command.to:
             reason = f"the invoice was handed over to company {entry.handed_to} before; Metronome is asked again"
@@ -35,7 +37,11 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
             sink.tables.invoices[key] = entry
             reason = f"it was attempted in company {command.realm} before the routing said {command.to}: it stays"
             return Report("unchanged", entry, as_recorded=True, reason=reason, follows=command.stays)
-        entry = entry.replace(owner_epoch=command.owner_epoch + 1, handed_to=command.to, **newest_facts(command, entry))
+        entry = entry.replace(
+            owner_epoch=command.owner_epoch + 1,
+            handed_to=command.to,
+            **newest_facts(command, entry, sink.ledger_age.facts_since),
+        )
         entry = entry if entry.state == "voided" else in_state(entry, "skipped")
         await sink.tables.record_attempt(key, entry)
     handed = InvoiceHandedOver(
@@ -48,7 +54,7 @@ async def hand_over(command: HandOver, at: Address, sink: Sink) -> Report:
     return Report("skipped", entry, rule=RULE, reason=reason, follows=(*command.goes, handed))
 
 
-def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report | None:
+def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None, sink: Sink) -> Report | None:
     """The report of a command that was decided before `enrich` knew that the invoice was given away.
 
     One from newer facts, a void say, is for the company that has it now: Metronome is asked again, and what it says
@@ -57,10 +63,16 @@ def went_elsewhere(command: InvoiceCommand, entry: LedgerEntry | None) -> Report
     if entry is None or entry.handed_to is None or command.owner_epoch > entry.owner_epoch:
         return None
     reason = f"the invoice was handed over to company {entry.handed_to}"
-    if not is_newer(command, entry) or command.customer_id is None:
+    if not is_newer(command, entry, sink.ledger_age.facts_since) or command.customer_id is None:
         return Report("unchanged", entry, as_recorded=True, reason=reason)
     reason += "; Metronome is asked again, for that company"
     return Report("unchanged", entry, as_recorded=True, reason=reason, follows=(_asked_again(command),))
+
+
+def forgotten(command: InvoiceCommand | HandOver) -> Report:
+    """The report of a command from facts that are older than the ledger: what became of newer ones, nobody knows."""
+    reason = "its facts are older than the ledger, and newer ones may have been acted on; Metronome is asked again"
+    return Report("unchanged", as_recorded=True, reason=reason, follows=(_asked_again(command),))
 
 
 def _asked_again(command: InvoiceCommand | HandOver) -> Announcement:

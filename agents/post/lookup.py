@@ -11,6 +11,7 @@ from models.ledger import Attempt, LedgerEntry, move
 from models.quickbooks import ENTITY, QUERY_LAG_SECONDS, quoted
 
 from .decision import NOT_FOUND_CODE
+from .numbers import numbers_of
 from .resolve import Resolved
 from .sink import Sink
 
@@ -74,12 +75,14 @@ def deleted(entry: LedgerEntry, at: datetime) -> LedgerEntry:
 
 async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
     """Our document by its number, or by customer and date when the company does not keep our numbers
-    (docs/vendors/quickbooks.md §1.8).
+    (docs/vendors/quickbooks.md §1.8). What an unknown ledger of before wrote may have any number of the invoice.
 
     A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
     """
     entity = ENTITY[attempt.kind]
-    wheres = [f"DocNumber = {quoted(attempt.doc_number)}"]
+    numbers = dict.fromkeys([attempt.doc_number, *(numbers_of(entry.invoice_id) if entry.look_up_first else ())])
+    wanted = ", ".join(map(quoted, numbers))
+    wheres = [f"DocNumber = {wanted}" if len(numbers) == 1 else f"DocNumber IN ({wanted})"]
     if attempt.customer_ref is not None and attempt.txn_date is not None:
         date = quoted(attempt.txn_date.isoformat())
         wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} AND TxnDate = {date}")

@@ -29,8 +29,10 @@ def free_number(entry: LedgerEntry, taken: Container[str], holders: Mapping[str,
 
 
 def was_overwritten(entry: LedgerEntry, holders: Mapping[str, str]) -> bool:
-    """Whether the row knows of no attempt although there was one."""
-    if entry.ever_attempted:
+    """Whether the row knows of no attempt although there was one; or of no result, since a worker that had been given
+    up took its own attempt back, over the result of its successor."""
+    taken_back = entry.state == "attempting" and entry.attempt is None and entry.qbo_id is None
+    if entry.ever_attempted and not taken_back:
         return False
     return any(
         holders.get(RowKey.of(entry.realm, number)) == entry.invoice_id for number in numbers_of(entry.invoice_id)

@@ -145,7 +145,8 @@ class ParkedCommands:
 
     def _for(self, realm: str, waits_for: str) -> list[Waiting]:
         found = [self.rows[key] for key in self.rows.keys_containing(saying("waits_for", waits_for))]
-        return sorted((row for row in found if row.realm == realm and row.waits_for == waits_for), key=_came)
+        ours = [row for row in found if row.realm == realm and row.waits_for == waits_for]
+        return sorted((row for row in ours if not self._is_of_a_former_log(row)), key=_came)
 
     def _of(self, realm: str) -> list[Waiting]:
         return [row for row in self.rows.values() if row.realm == realm]

@@ -39,7 +39,7 @@ from models.subject import FINALIZATION, RowKey, Subject
 from . import customers, documents, items, numbers, resume, reversal
 from .documents import Written
 from .facts import is_older, newest_facts
-from .hand_over import hand_over, told, went_elsewhere
+from .hand_over import forgotten, hand_over, told, went_elsewhere
 from .reporting import (
     BILLED_ON_CONSOLIDATED,
     DELETED_RULE,
@@ -92,6 +92,8 @@ async def post(delivered: Delivered[Command], *, sink: Sink) -> Sequence[Publish
     """Execute one command: its outcome, and what is published because of it: commands again, outcomes of others."""
     started_at, command = sink.now(), delivered.record
     report = await _executed(command, delivered.at, sink)
+    if report.entry is not None and not report.as_recorded:
+        await sink.make_sure(command.realm)  # a successor may have posted it, or handed it over
     outcome = conclude(report, delivered, started_at, sink)
     log.info("outcome", subject=outcome.subject, result=outcome.result, realm=outcome.realm, rule=outcome.rule)
     return [outcome, *report.follows, *await resume.after(outcome, command, sink)]
@@ -119,20 +121,22 @@ async def _executed(command: Command, at: Address, sink: Sink) -> Report:
 async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     key = RowKey.of(command.realm, command.invoice_id)
     entry = sink.tables.invoices.get(key)
-    if (gone := went_elsewhere(command, entry)) is not None:
+    if (gone := went_elsewhere(command, entry, sink)) is not None:
         return gone
+    if sink.ledger_age.has_forgotten(command, entry):
+        return forgotten(command)
     if entry is not None and entry.handed_to is not None:  # it came back
-        entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
+        sink.tables.invoices[key] = entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated
-    if entry is not None and is_older(command, entry):
+    if entry is not None and is_older(command, entry, sink.ledger_age.facts_since):
         return _superseded(command, entry)
     if isinstance(command, DeclineInvoice):
         return _decline(command, entry, sink)
     # An attempt is recorded with its command, so that an older one that comes again leaves it alone.
     entry = entry or documents.first_entry(command, sink)
-    entry = entry.replace(command=at, result=None, **newest_facts(command, entry))
+    entry = entry.replace(command=at, result=None, **newest_facts(command, entry, sink.ledger_age.facts_since))
     entry = numbers.marked(sink.ledger_age.marked(entry, command, at), sink.tables.doc_numbers)
     began = sink.circuit_breaker.monotonic()
     try:
@@ -292,7 +296,9 @@ def _decline(command: DeclineInvoice, entry: LedgerEntry | None, sink: Sink) -> 
     if entry is not None and (entry.in_books or entry.attempt is not None):
         reason = f"{command.reason}; the document posted before is left as it is"
         if entry.attempt is None:  # no older command changes it any more either
-            sink.tables.invoices[entry.key] = entry = entry.replace(**newest_facts(command, entry))
+            sink.tables.invoices[entry.key] = entry = entry.replace(
+                **newest_facts(command, entry, sink.ledger_age.facts_since)
+            )
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=reason)
     if entry is not None and entry.state == "voided":
         return Report(was_final, entry, as_recorded=True, rule=command.rule, reason=command.reason)

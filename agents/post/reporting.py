@@ -70,7 +70,11 @@ def conclude(report: Report, delivered: Delivered[Command], started_at: Moment, 
     """Store the ledger row as this command leaves it, and make the outcome."""
     command, entry = delivered.record, report.entry
     if entry is not None and not report.as_recorded:
-        acted_on = newest_facts(command, entry) if isinstance(command, InvoiceCommand | HandOver) else {}
+        acted_on = (
+            newest_facts(command, entry, sink.ledger_age.facts_since)
+            if isinstance(command, InvoiceCommand | HandOver)
+            else {}
+        )
         entry = entry.replace(
             command=delivered.at,
             result=report.result,

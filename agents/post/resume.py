@@ -58,8 +58,10 @@ def _released(outcome: Outcome, command: Command, sink: Sink) -> list[Address]:
             return parked.released_by(realm, command.waits_for, now)
         return parked.due_for_probe(realm, now) + sink.unsettled.take(realm)
     if outcome.result in WAITING and outcome.rule == OLDER_FACTS:
-        standing = parked.rows.get(RowKey.of(realm, subject))
-        return [] if standing is None else [standing.command]  # the command of the newer facts stands for both
+        # The command of the newer facts stands for both. The ledger knows it; who waits may have been overwritten.
+        entry = sink.tables.invoices.get(RowKey.of(realm, subject.id))
+        waits = RowKey.of(realm, subject) in parked.rows
+        return [entry.command] if waits and entry is not None and entry.command is not None else []
     if outcome.result in WAITING:
         parked.park(realm, subject, outcome.waits_for or QUICKBOOKS, outcome.command, now)
         return []

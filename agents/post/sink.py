@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
+from agents.ownership import nobody_else
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import ErrorFacts
 from models.policy import Policy
@@ -65,6 +66,7 @@ class Sink:
 
     `batches` has new documents travel together, if the settings say so. `trust_requestids`: a write whose answer
     was lost is repeated at once with its requestid; otherwise only when QuickBooks cannot be at it any more.
+    `make_sure` raises StopWorker when another worker has the company by now.
     """
 
     books: Books
@@ -78,6 +80,7 @@ class Sink:
     now: Callable[[], datetime]
     batches: Batches
     trust_requestids: bool
+    make_sure: Callable[[str], Awaitable[None]] = nobody_else
     ledger_age: LedgerAge = NOTHING_MISSED
 
     def retries(self, realm: str) -> Retries:

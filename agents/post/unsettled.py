@@ -53,15 +53,19 @@ class UnsettledAttempts:
         return set(self._found)
 
     def take(self, realm: str) -> list[Address]:
-        """The commands of those that still stand as they were found, once; those that are parked are tried anyway."""
+        """The commands of those that still stand as they were found, once. Those that are uncertain wait, and are tried
+        anyway. An attempt over the row of one that waits is not: what waits is tried now, not in hours."""
         found = self._found.get(realm, {})
         taken: list[Address] = []
         while found and len(taken) < TAKEN_MAX:
             key, entry = found.popitem()
             if self._invoices.get(key) != entry or entry.command is None:
                 continue
-            if RowKey.of(realm, Subject.invoice(entry.invoice_id)) not in self._waiting:
+            waiting = self._waiting.get(RowKey.of(realm, Subject.invoice(entry.invoice_id)))
+            if waiting is None:
                 taken.append(entry.command)
+            elif entry.state == "attempting":
+                taken.append(waiting.command)
         if not found:
             self._found.pop(realm, None)
         return taken

@@ -163,7 +163,14 @@ def _options(
     worker, quickbooks = settings.worker, settings.quickbooks
     ledger_age = LedgerAge(look_up_dated_to=quickbooks.look_up_dated_to)
     if installation is not None:
-        ledger_age = replace(ledger_age, first_commands=installation.first_commands, log_since=installation.log_since)
+        ledger_age = replace(
+            ledger_age,
+            first_commands=installation.first_commands,
+            first_facts=installation.first_facts,
+            ledger_since=installation.ledger_since,
+            log_since=installation.log_since,
+            facts_since=installation.facts_since,
+        )
     return Options(
         policy_of=settings.policy_of,
         partition_of=partial(partition_of, partitions=settings.kafka.webhook_partitions),

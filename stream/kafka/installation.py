@@ -38,7 +38,7 @@ class InstallationMismatch(OperatorError):
 
 
 class Installation(Record):
-    """The marker. `topic_ids` by name; `first_commands` and `log_since` as in `agents.post.ledger_age.LedgerAge`."""
+    """The marker. `topic_ids` by name; what follows it as in `agents.post.ledger_age.LedgerAge`."""
 
     type: Literal["Installation"] = "Installation"
     topic_prefix: str
@@ -46,7 +46,10 @@ class Installation(Record):
     webhook_partitions: int
     topic_ids: dict[str, str]
     first_commands: dict[int, int] = Field(default_factory=dict)
+    first_facts: dict[int, int] = Field(default_factory=dict)
+    ledger_since: Moment | None = None
     log_since: Moment | None = None
+    facts_since: Moment | None = None
     at: Moment
 
 
@@ -142,14 +145,21 @@ async def _wanted(
     ledger_was_emptied = ledger_is_empty and any(each.end for each in ledger_bounds)
     ledger_was_emptied &= known is None or not known.first_commands  # else that was accepted
     if known is None or ledger_was_emptied or _differs(known, ours, names.ledger):
-        ends = {number: each.end for number, each in (await events.bounds(names.commands)).items() if each.end}
+        ends = await _ends(events, names.commands)
         if not ledger_is_empty:  # it is older than markers are, or its own is lost
             return ours
         if ends and not accepted.empty_ledger and await _read(events, names.marker) == known:
             raise InstallationMismatch(_EMPTY_LEDGER.format(ledger=names.ledger, commands=names.commands))
-        begun: Installation = ours.replace(first_commands=ends)
+        if not ends:
+            return ours
+        facts = await _ends(events, names.invoices)
+        begun: Installation = ours.replace(first_commands=ends, first_facts=facts, ledger_since=ours.at)
         return begun
     return _with_new_log(known, ours, names, ledger_is_empty, accepted)
+
+
+async def _ends(events: EventLog, topic: str) -> dict[int, int]:
+    return {number: each.end for number, each in (await events.bounds(topic)).items() if each.end}
 
 
 def _with_new_log(
@@ -163,8 +173,13 @@ def _with_new_log(
         text = _NEW_LOG if renewed else _NEW_OWNERS
         raise InstallationMismatch(text.format(topics=" and ".join(renewed), ledger=names.ledger, owners=names.owners))
     since = ours.at if renewed else known.log_since
+    facts_since = ours.at if names.invoices in renewed else known.facts_since
     new: Installation = ours.replace(
-        log_since=None if ledger_is_empty else since, first_commands=known.first_commands if not renewed else {}
+        log_since=None if ledger_is_empty else since,
+        facts_since=None if ledger_is_empty else facts_since,
+        first_commands=known.first_commands if not renewed else {},
+        first_facts=known.first_facts if names.invoices not in renewed else {},
+        ledger_since=known.ledger_since,
     )
     return new
 

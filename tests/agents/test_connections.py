@@ -8,10 +8,12 @@ import structlog
 
 from agents.clients.failures import CannotDecrypt, CompanyUnavailable, NotConnected, ReconnectNeeded
 from agents.clients.oauth import InvalidGrant, Tokens, TokenServerTrouble
-from agents.connections import Connections, connected, connections_agent, newest
+from agents.connections import SETTLE_SECONDS, Connections, connected, connections_agent, newest
+from agents.delivery import StopWorker
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 from tests import BOUND_SECONDS
+from tests.agents.post.batching import lived
 
 REALM = "9341452812345678"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -55,7 +57,7 @@ NOW.set()
 class World:
     """One company that was connected at noon, and its `Connections`."""
 
-    def __init__(self, second_try_seconds=0.0, finish_seconds=BOUND_SECONDS):
+    def __init__(self, second_try_seconds=0.0, finish_seconds=BOUND_SECONDS, settle_seconds=0.0):
         self.now = NOON
         self.server = RotatingServer()
         self.table = {
@@ -63,6 +65,7 @@ class World:
         }
         self.recorded = []
         self.record_fails = False
+        self.is_anothers = False
         self.held_back = {}  # realm: an event that its records wait for
         self.connections = Connections(
             self.table,
@@ -73,7 +76,13 @@ class World:
             300,
             second_try_seconds,
             finish_seconds=finish_seconds,
+            make_sure=self.make_sure,
+            settle_seconds=settle_seconds,
         )
+
+    async def make_sure(self, realm):
+        if self.is_anothers:
+            raise StopWorker("fenced")
 
     async def record(self, change):
         await self.held_back.get(change.realm, NOW).wait()
@@ -263,6 +272,48 @@ async def test_tokens_that_arrive_between_two_refusals_are_used():
     world.table[REALM] = theirs
     assert await asking == "theirs"
     assert (world.server.asked, world.recorded) == (["refresh-0"], [])
+
+
+async def test_who_is_not_the_owner_any_more_shows_no_token(world):
+    world.after(hours=2).is_anothers = True
+    with pytest.raises(StopWorker):
+        await world.connections.access_token(REALM)
+    assert (world.server.asked, world.recorded) == ([], [])
+
+
+async def test_who_lost_the_company_between_two_refusals_says_nothing_of_a_person(world):
+    """Its token was a former one by then, which proves nothing."""
+
+    async def refresh(_):
+        world.is_anothers = True
+        raise InvalidGrant("invalid_grant")
+
+    world.server.refresh = refresh
+    with pytest.raises(StopWorker):
+        await world.after(hours=2).connections.access_token(REALM)
+    assert world.recorded == []
+
+
+def test_what_a_former_owner_had_under_way_is_waited_for_once():
+    async def story():
+        world = World(settle_seconds=SETTLE_SECONDS).after(hours=2)
+        theirs = connected(REALM, Tokens("theirs", 3600, "refresh-y", 999), Reversing(), world.now, previous=None)
+        asyncio.get_running_loop().call_later(SETTLE_SECONDS - 1, world.table.update, {REALM: theirs})
+        assert await world.connections.access_token(REALM) == "theirs"
+        assert (world.server.asked, asyncio.get_running_loop().time()) == ([], SETTLE_SECONDS)
+
+    lived(story)
+
+
+def test_who_recorded_the_tokens_itself_waits_for_nobody():
+    async def story():
+        world = World(settle_seconds=SETTLE_SECONDS)
+        for hour in (2, 4, 6):
+            await world.after(hours=hour).connections.access_token(REALM)
+        assert len(world.server.asked) == 3
+        assert asyncio.get_running_loop().time() == SETTLE_SECONDS
+
+    lived(story)
 
 
 async def test_trouble_at_the_token_server_changes_nothing(world):

@@ -283,9 +283,11 @@ async def test_a_customer_that_cannot_be_read_is_unusable_and_says_which_field()
         Fault("drop", count=3),
         Fault("truncated", count=3),
         Fault("status", status=200, body="{}", count=3),
+        Fault("status", status=200, body='{"data":null}', count=3),
+        Fault("status", status=200, body='{"data":[]}', count=3),
         Fault("status", status=200, body="not JSON", count=3),
     ],
-    ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body[:3]}",
+    ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body}",
 )
 async def test_trouble_at_metronome_is_waited_for(trouble: Fault) -> None:
     world = MetronomeWorld()

@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from agents import enrich
+from agents import connections, delivery, enrich
 from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
-from agents.clients.failures import OutcomeUnknown, Refused
+from agents.clients.failures import Failure, OutcomeUnknown, Refused
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
+from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
-from agents.delivery import Claims, Delivery, Event
+from agents.delivery import Claims, Delivery, Event, TryLater
 from agents.pipeline import ChangelogFence, Pipeline
-from agents.post import customers, decision, documents, find_or_create, lookup, post
+from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
+from agents.post.ledger_age import LedgerAge
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, lines, rounding, translate
 from agents.translate.declined import skipped
+from models import money
 from models.commands import NOT_FINALIZED
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, Owner, move
@@ -139,6 +142,21 @@ async def _trouble_is_dropped(delivered: Any, *, sink: Any) -> Sequence[Any]:
 _handled = post.post
 
 
+# Odd answers
+
+
+def _halves_are_kept(parsed: Any) -> Any:
+    return parsed
+
+
+def _ids_as_they_come(found: dict[str, Any]) -> dict[str, Any]:
+    return found
+
+
+def _whoever_answers(*_: Any) -> None:
+    return None
+
+
 # What Metronome has not decided
 
 
@@ -149,6 +167,35 @@ def _early_is_decided(status: str) -> None:
 
 def _any_answer_will_do(entity: str, found: Any) -> Any:
     return found
+
+
+# What the ledger cannot know
+
+
+def _nothing_is_missed(self: LedgerAge, *_: Any) -> bool:
+    return False
+
+
+def _seen_at_once(self: LedgerAge, now: Any) -> float:
+    return 0.0
+
+
+def _of_this_log(self: LedgerAge, changed_at: Any) -> bool:
+    return True
+
+
+_by_age = facts._has_older_facts
+
+
+def _by_offset_alone(command: Any, entry: LedgerEntry, since: Any) -> bool:
+    return _by_age(command, entry, None)
+
+
+# Everything is read again
+
+
+def _whatever_comes(current: Any, incoming: ConnectionChanged) -> ConnectionChanged:
+    return incoming
 
 
 # The limits
@@ -204,6 +251,19 @@ def _all_but_the_last(records: list[Stored]) -> list[Stored]:
     return records[:-2]
 
 
+async def _a_moment(self: Retries, failure: Failure) -> None:
+    await self.policy.sleep(FIRST_PAUSE_SECONDS)
+
+
+async def _given_up(delivered: Any, *, enricher: Any, owners: Any) -> Sequence[Any]:
+    try:
+        return await _enriched(delivered, enricher=enricher, owners=owners)
+    except TryLater:
+        return []
+
+
+_enriched = enrich.enrich
+
 # Tokens
 
 
@@ -248,17 +308,29 @@ BUGS: tuple[Bug, ...] = (
     Bug("a name that is not seen is another's", ((find_or_create, "SEEN_SECONDS_MAX", 0.0),)),
     Bug("a deleted document is a wrong mapping", ((decision, "NOT_FOUND_CODE", ""),)),
     Bug("odd answers are believed", ((quickbooks_client, "checked", _any_answer_will_do),)),
+    Bug("half an emoji is kept", ((money, "_without_surrogates", _halves_are_kept),)),
+    Bug("an id that is a number is another id", ((quickbooks_faults, "_with_ids_as_texts", _ids_as_they_come),)),
+    Bug("an answer about another document is believed", ((documents, "require_ours", _whoever_answers),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
     Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),
+    Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
+    Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
+    Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
+    Bug("a new log is taken for the former one", ((LedgerAge, "is_of_this_log", _of_this_log),)),
+    Bug("facts of a new topic are older", ((facts, "_has_older_facts", _by_offset_alone),)),
+    Bug("older tokens replace newer ones", ((connections, "newest", _whatever_comes),)),
     Bug("requests are not paced", ((rate_limit._Window, "free_at", _no_pace),)),
     Bug("acknowledged before it is done", ((Delivery, "start", _acknowledged_first),)),
     Bug("records are sent and not awaited", ((Pipeline, "publish", _sent_and_forgotten),)),
     Bug("tables are not awaited", ((Pipeline, "publish_with_tables", _tables_not_awaited),)),
     Bug("what rests keeps its slot", ((Slot, "lent", _kept),)),
     Bug("nothing is drained before a rebalance", ((Pipeline, "revoke", _nothing_is_drained),)),
+    Bug("what is to be tried later is given up", ((enrich, "enrich", _given_up),)),
+    Bug("what was postponed is tried at once", ((delivery, "POSTPONED_SECONDS_MAX", 0.0),)),
+    Bug("the pauses between attempts do not grow", ((Retries, "wait", _a_moment),)),
     Bug("recovery misses the last records", ((LoggedTable, "recorded", staticmethod(_all_but_the_last)),)),
     Bug("a refreshed token is not recorded", ((Pipeline, "record_connection", _token_not_recorded),)),
     Bug("all refresh at a time", ((Connections, "access_token", _refreshed_by_all),)),

@@ -3,7 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
+
+from agents.post.ledger_age import LedgerAge
 
 from .loop import VirtualLoop
 from .worker import Installation, Worker
@@ -14,6 +17,8 @@ NOTICED_SECONDS_MAX = 60.0
 RESTART_SECONDS = (5.0, 90.0)
 UNAWARE_SECONDS_MAX = 15.0
 """A worker that its group has given up learns of it with its next heartbeat; until then it goes on."""
+SESSION_SECONDS = (6.0, 60.0)
+"""After so long the group gives up a worker that stands still: from the least to the default of the setting."""
 
 
 class Cluster:
@@ -25,6 +30,7 @@ class Cluster:
         self.kills: list[tuple[float, str]] = []
         self.happened: Counter[str] = Counter()
         """What else befell the workers, by its name in `met.py`."""
+        self._stopped: list[Worker] = []
         self._lost: list[Worker] = []
         self._graves: list[Worker] = []  # kept, or the garbage collector would run what a killed worker never ran
         self._at = installation
@@ -33,6 +39,7 @@ class Cluster:
         self._lives = 0
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._down = False
 
     async def start(self) -> None:
         for slot in range(WORKERS):
@@ -44,8 +51,27 @@ class Cluster:
         return [member for member in self.members if member is not None and member.alive]
 
     @property
+    def is_changing(self) -> bool:
+        """Whether a worker is about to begin, to go on, to be given up or to learn of it."""
+        return self._waiting > 0
+
+    @property
     def settled(self) -> bool:
         return self._waiting == 0 and len(self.alive) == WORKERS and all(member.idle for member in self.alive)
+
+    def stop(self) -> None:
+        """All workers end, and none starts before `go_on`."""
+        self._down = True
+        for slot in range(WORKERS):
+            self.kill(slot)
+
+    async def go_on(self, ledger_age: LedgerAge) -> None:
+        """Workers start again, with a ledger of that age."""
+        self._at = replace(self._at, ledger_age=ledger_age)
+        self._down = False
+        for slot in range(WORKERS):
+            self._new_life(slot)
+        await self.rebalance()
 
     def kill(self, slot: int) -> None:
         worker = self.members[slot]
@@ -78,33 +104,72 @@ class Cluster:
     def lose(self, slot: int) -> None:
         """The group gives a live worker up: another one has its partitions while it goes on with what it had begun."""
         worker = self.members[slot]
-        if worker is None or not worker.alive or worker in self._lost:
+        if worker is None or not worker.alive or worker in self._lost or worker in self._stopped:
             return
+        self._give_up(worker)
+        self._after(self._dice.uniform(0.1, UNAWARE_SECONDS_MAX), lambda: self._lost.remove(worker))
+
+    def _give_up(self, worker: Worker) -> None:
         self._at.note(worker.name, "given up by its group")
         self.happened["given up by its group"] += 1
         self._lost.append(worker)
-        worker.expel()
+        worker.expel(stands_still=worker in self._stopped)
         self._after(0.0, lambda: None)
-        self._after(self._dice.uniform(0.1, UNAWARE_SECONDS_MAX), lambda: self._lost.remove(worker))
+
+    def stop_by_name(self, name: str, seconds: float, dice: Random, moment: str) -> None:
+        """As SIGSTOP and, after so many seconds, SIGCONT: should its session end meanwhile, another one has its
+        partitions, and it learns of that with a heartbeat some time after it went on."""
+        worker = next((each for each in self.alive if each.name == name), None)
+        if worker is None or worker in self._stopped or worker in self._lost:
+            return
+        self._at.note(name, "stopped", f"{seconds:.3f} s", moment)
+        self.happened[f"stopped: {moment}"] += 1
+        self._stopped.append(worker)
+        worker.stop()
+        session_seconds, unaware_seconds = dice.uniform(*SESSION_SECONDS), dice.uniform(0.1, UNAWARE_SECONDS_MAX)
+        if seconds > session_seconds:
+            self._after(session_seconds, lambda: self._session_ended(worker))
+            self._after(seconds + unaware_seconds, lambda: self._learns(worker))
+        self._after(seconds, lambda: self._goes_on(worker), rebalances=False)
+
+    def _session_ended(self, worker: Worker) -> None:
+        if worker.alive:
+            self._give_up(worker)
+
+    def _goes_on(self, worker: Worker) -> None:
+        self._stopped.remove(worker)
+        if not worker.alive:
+            return
+        self._at.note(worker.name, "goes on")
+        self.happened["went on beside its successor" if worker in self._lost else "went on"] += 1
+        self.owner_changes.append(self._loop.time())
+        worker.go_on()
+
+    def _learns(self, worker: Worker) -> None:
+        if worker in self._lost:
+            self._lost.remove(worker)
 
     def rebalance_soon(self) -> None:
         self.happened["rebalance"] += 1
         self._after(0.0, lambda: None)
 
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+    def _after(self, seconds: float, act: Callable[[], None], *, rebalances: bool = True) -> None:
         self._waiting += 1
 
         async def go() -> None:
             await asyncio.sleep(seconds)
             act()
-            await self.rebalance()
+            if rebalances:
+                await self.rebalance()
             self._waiting -= 1
 
-        self._loop.create_task(go())
+        self._loop.task_outside(go())
 
     def _new_life(self, slot: int) -> None:
+        if self._down or self.members[slot] is not None:
+            return
         self._lives += 1
-        self.members[slot] = Worker(f"w{slot}.{self._lives}", self._at, self._crashed)
+        self.members[slot] = Worker.begun(f"w{slot}.{self._lives}", self._at, self._crashed)
 
     def _crashed(self, worker: Worker) -> None:
         worker.kill()
@@ -116,11 +181,14 @@ class Cluster:
             members = [member for member in self.alive if member not in self._lost]
             for member in members:
                 member.pause()
-            draining = [asyncio.create_task(member.drain()) for member in members]
-            while not all(task.done() or not member.alive for task, member in zip(draining, members, strict=True)):
+            draining = [member.drain() for member in members]
+            while not all(
+                task.done() or not member.alive or member in self._lost
+                for task, member in zip(draining, members, strict=True)
+            ):
                 await asyncio.sleep(0.1)
             for member in members:
-                if member.alive:
+                if member.alive and member not in self._lost:
                     member.leave()
             self.owner_changes.append(self._loop.time())
             if owners := [member for member in members if member.alive and member not in self._lost]:

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from agents.delivery import ERROR_HEADER, POSTPONED_FROM_HEADER
-from agents.enrich import FORWARDED_FROM_HEADER, read_webhook
+from agents.delivery import ERROR_HEADER
+from agents.enrich import read_webhook
 from models.commands import COMMANDS, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
@@ -23,6 +23,7 @@ from models.outcomes import Outcome
 from models.subject import Subject
 from stream.wiring import TokenCipher
 
+from . import poison
 from .people import BY_HAND
 from .tables import TOMBSTONE, changelog
 from .worker import TOPICS
@@ -76,6 +77,7 @@ def broken(world: World) -> list[Broken]:
         _events(world),
         _acknowledged(world),
         _stopped(world),
+        _poisoned(world),
         _limits(world),
         _requestids(world),
         _connections(world),
@@ -107,18 +109,27 @@ def _documents(world: World) -> dict[str, list[Document]]:
 
 def _once(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
     """Every finalized billable invoice stands exactly once in its company's books, to the cent."""
+    never_told = None if world.poison_heals else world.poison
     for invoice_id, invoice in world.metronome.invoices.items():
         live = [each for each in documents[invoice_id] if not each.voided]
         wanted = invoice["status"] == "FINALIZED" and invoice["billable_status"] == "billable"
+        wanted = wanted and invoice_id != never_told
         ids = ", ".join(f"{each.kind} {each.body['Id']}" for each in documents[invoice_id])
         if len(documents[invoice_id]) > 1:
             yield Broken("duplicates", "an invoice stands once in the books", invoice_id, f"{ids} in the books")
-        elif live and not wanted:
+        elif live and not wanted and not _void_finds_nothing(world, invoice, live[0]):
             yield Broken("other", "only finalized billable invoices stand in the books", invoice_id, ids)
         elif not live and wanted and not world.people.meddled.get(invoice_id, set()) & {"delete", "void"}:
             yield Broken("lost", "every finalized billable invoice is in the books", invoice_id, ids or "nothing")
         elif live:
             yield from _exact(invoice, live[0], world.people.realms_of[invoice["customer_id"]])
+
+
+def _void_finds_nothing(world: World, invoice: Json, document: Document) -> bool:
+    """A void says no customer and no date: what the ledger does not know it finds by its number, if the company keeps
+    that."""
+    company = world.quickbooks.books[document.realm].company
+    return invoice["status"] == "VOID" and not company.custom_txn_numbers and _is_of_before_the_ledger(world, document)
 
 
 def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Broken]:
@@ -141,15 +152,19 @@ def _orphans(world: World, documents: dict[str, list[Document]]) -> Iterator[Bro
 
 
 def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
-    """The table folded from its changelog says of each invoice what the books say, unless people changed them since."""
+    """The table folded from its changelog says of each invoice what the books say, unless people changed them since. A
+    ledger that began anew need not know what was posted before, until somebody asks."""
     entries = {(entry.realm, entry.invoice_id): entry for entry in _rows(world, "invoices", LedgerEntry)}
     for invoice_id, found in documents.items():
         if invoice_id not in world.metronome.invoices or len(found) != 1 or invoice_id in world.people.meddled:
             continue
         [document] = found
+        if _void_finds_nothing(world, world.metronome.invoices[invoice_id], document):
+            continue
         entry = entries.get((document.realm, invoice_id))
         if entry is None:
-            yield Broken("other", "the ledger equals the books", invoice_id, "the ledger does not know it")
+            if not _is_of_before_the_ledger(world, document):
+                yield Broken("other", "the ledger equals the books", invoice_id, "the ledger does not know it")
             continue
         ours = (entry.qbo_id, entry.sync_token, entry.total, entry.currency, entry.state == "voided", entry.attempt)
         body = document.body
@@ -163,6 +178,11 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
             yield Broken("other", "the ledger equals the books", invoice_id, f"{entry.state}, but not in the books")
 
 
+def _is_of_before_the_ledger(world: World, document: Document) -> bool:
+    made_at = datetime.fromisoformat(document.body["MetaData"]["CreateTime"]).timestamp()
+    return world.forgot_at is not None and made_at <= world.forgot_at
+
+
 def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
     """A Metronome customer is one QuickBooks customer in its currency, no two are the same, none is made twice."""
     ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -174,11 +194,12 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
             qbo_id = each.body["CustomerRef"]["value"]
             ids[each.realm, invoice["customer_id"], each.body["CurrencyRef"]["value"]].add(qbo_id)
             owners[each.realm, qbo_id].add(invoice["customer_id"])
+    by_hand = {(each.realm, each.customer_id) for each in world.people.mapped if world.forgot_at is not None}
     for (realm, customer_id, _), billed in ids.items():
-        if len(billed) > 1:
+        if len(billed) > 1 and (realm, customer_id) not in by_hand:  # what a person said, a lost ledger forgets
             yield Broken("other", "a customer is one customer in QuickBooks", f"{realm} {customer_id}", str(billed))
     for (realm, qbo_id), customers in owners.items():
-        if len(customers) > 1:
+        if len(customers) > 1 and not (world.forgot_at is not None and _of_one_name(world, customers)):
             yield Broken("other", "no two customers are one in QuickBooks", f"{realm} {qbo_id}", str(customers))
     for realm, books in world.quickbooks.books.items():
         noted = Counter(
@@ -193,6 +214,11 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
             counted = Counter(str(entry[name]).casefold() for entry in books.objects[kind].values())
             for twice in (each for each, count in counted.items() if count > 1):
                 yield Broken("duplicates", "customers and items are created once", realm, f"{kind} {twice}")
+
+
+def _of_one_name(world: World, customers: set[str]) -> bool:
+    """Which of them QuickBooks' customer of that name is, a lost ledger knew: whoever came first."""
+    return len({" ".join(world.metronome.store.find("customer", each)["name"].split()) for each in customers}) == 1
 
 
 def _asked_in_vain(world: World) -> Iterator[Broken]:
@@ -230,25 +256,28 @@ def _outcomes(world: World) -> Iterator[Broken]:
 
 
 def _events(world: World) -> Iterator[Broken]:
-    """Each webhook became facts, or was put off to another record; all facts became commands, and no handler broke."""
+    """Each webhook became facts, or was put off to another record; all facts became commands, and no handler broke.
+    What lay in a topic that is gone is not looked for."""
     facts = [
         (at, InvoiceEnriched.model_validate_json(stored.value)) for at, stored in world.log.records(TOPICS["invoices"])
     ]
-    done = {str(enriched.webhook) for _, enriched in facts}
-    webhooks = list(world.log.records(TOPICS["webhooks"]))
-    done |= {stored.headers.get(FORWARDED_FROM_HEADER, b"").decode() for _, stored in webhooks}
+    done = poison.webhooks_passed_on(world.log)
+    never_told = None if world.poison_heals else world.poison
     for _, stored in world.log.records(TOPICS["deadletters"]):
         said = {name.removeprefix(ERROR_HEADER): text.decode() for name, text in stored.headers.items()}
         done.add(f"{said['topic']}[{said['partition']}]@{said['offset']}")
         found = f"{said['exception.class.name']}: {said['exception.message']}"
         yield Broken("other", "no handler breaks", (stored.key or b"").decode(), f"{said['topic']}: {found}")
-    done |= {stored.headers.get(POSTPONED_FROM_HEADER, b"").decode() for _, stored in webhooks}
-    for at, stored in webhooks:
-        if str(at) not in done and not isinstance(read_webhook(stored.value), InvoiceHandedOver):
+    for at, stored in world.log.records(TOPICS["webhooks"]):
+        if stored.seconds < (world.renewed_at or 0.0):
+            continue
+        if str(at) in done or poison.is_about(stored.value, never_told):
+            continue
+        if not isinstance(read_webhook(stored.value), InvoiceHandedOver):
             yield Broken("lost", "each webhook becomes facts", (stored.key or b"").decode(), str(at))
     decided = {str(COMMANDS.validate_json(stored.value).facts) for _, stored in world.log.records(TOPICS["commands"])}
     for at, enriched in facts:
-        if str(at) not in decided:
+        if str(at) not in decided and world.log.at(at).seconds >= (world.renewed_at or 0.0):
             yield Broken("lost", "all facts become commands", enriched.invoice_id, str(at))
 
 
@@ -262,6 +291,16 @@ def _stopped(world: World) -> Iterator[Broken]:
     """An invoice that Metronome does not answer stops no other."""
     for invoice_id in world.stopped:
         yield Broken("other", "one that waits stops no other", invoice_id, f"no facts while {world.poison} waited")
+
+
+def _poisoned(world: World) -> Iterator[Broken]:
+    """One that Metronome never answers is asked for less and less often."""
+    if world.poison is not None and not world.poison_heals:
+        webhooks, _ = poison.waiting(world.log, world.poison)
+        if not webhooks and world.network.asked_for_poisoned:
+            yield Broken("lost", "one that waits is tried again", world.poison, "no webhook of it waits any more")
+        if found := poison.asked_too_often(world.network.asked_for_poisoned, world.poisoned_hour, len(webhooks)):
+            yield Broken("other", "one that waits is asked for ever more seldom", world.poison, found)
 
 
 def _limits(world: World) -> Iterator[Broken]:

@@ -16,7 +16,7 @@ from zlib import crc32
 from agents.delivery import Event
 from models.record import Address
 
-from .loop import for_ever
+from .loop import WORKER, for_ever
 
 LINGER_SECONDS = 0.005
 CONFIRM_SECONDS_MAX = 0.02
@@ -55,6 +55,8 @@ class Log:
         self.too_early: list[Address] = []
         """Records that were acknowledged before what they changed in the tables was confirmed."""
         self.noted: Callable[[str, int, int, Stored], None] = lambda topic, partition, offset, stored: None
+        self.landed: Callable[[str, str, bytes], None] = lambda worker, topic, value: None
+        """Told of each record of a worker that the broker has, and the worker does not know yet."""
         self._clock = clock
         self._readers: list[Reader] = []
 
@@ -150,6 +152,8 @@ class Producer:
         times = 2 if self._dice.random() < self._repeats and not topic.endswith(CHANGELOG) else 1
         for _ in range(times):
             offsets = [self._log.append(topic, partition, key, value, headers) for key, value, headers, _ in batch]
+        for _, value, _, _ in batch:
+            self._log.landed(WORKER.get(), topic, value)
         confirm = [(confirmed, offset) for (*_, confirmed), offset in zip(batch, offsets, strict=True)]
         delay = self._dice.uniform(0, CONFIRM_SECONDS_MAX)
         asyncio.get_running_loop().call_later(delay, self._confirm, topic, partition, confirm)
@@ -178,6 +182,8 @@ class Reader:
         self._held: set[int] = set()
         self._acked: dict[int, int] = {}
         self._generation = 0
+        self._is_member = True
+        self._fetched: dict[int, int] | None = None
         self._commits = False
         self._woken: asyncio.Future[None] | None = None
         self._dead = False
@@ -186,6 +192,7 @@ class Reader:
     def assign(self, partitions: list[int]) -> None:
         self._next = {each: self._log.committed.get((self.topic, each), 0) for each in partitions}
         self._held.clear()
+        self._is_member, self._fetched = True, None
         self.wake()
 
     def hold(self, partition: int) -> None:
@@ -206,6 +213,16 @@ class Reader:
     def expel(self) -> None:
         self._acked = {}
         self._generation += 1
+        self._is_member = False
+
+    def stop(self) -> None:
+        """Its worker stands still: it has what it had fetched."""
+        self._fetched = {each: len(self._log.partitions[self.topic, each]) for each in self._next}
+
+    def go_on_fetching(self) -> None:
+        if self._is_member:
+            self._fetched = None
+        self.wake()
 
     def kill(self) -> None:
         self._dead = True
@@ -220,11 +237,7 @@ class Reader:
         while True:
             if self._dead:
                 await for_ever()
-            ready = [
-                each
-                for each, at in self._next.items()
-                if each not in self._held and at < len(self._log.partitions[self.topic, each])
-            ]
+            ready = [each for each, at in self._next.items() if each not in self._held and at < self._end(each)]
             if not ready:
                 self._woken = loop.create_future()
                 await self._woken
@@ -234,6 +247,10 @@ class Reader:
             offset = self._next[partition]
             self._next[partition] = offset + 1
             yield self._event(partition, offset)
+
+    def _end(self, partition: int) -> int:
+        end = len(self._log.partitions[self.topic, partition])
+        return end if self._fetched is None else min(end, self._fetched.get(partition, 0))
 
     def _event(self, partition: int, offset: int) -> Event:
         stored, generation = self._log.partitions[self.topic, partition][offset], self._generation
@@ -251,7 +268,7 @@ class Reader:
 
     def _ack(self, at: Address, generation: int, changes: Changes) -> None:
         """As Faust's consumer does: the highest acknowledged offset is committed, whatever lies before it."""
-        if self._dead or generation != self._generation:
+        if self._dead or not self._is_member or generation != self._generation:
             return
         if not all(change.done() for change in changes):
             self._log.too_early.append(at)

@@ -6,12 +6,17 @@ The same seed gives the same run: no threads, no sockets, and the order of what 
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar
 from itertools import count
 from random import Random
 from typing import Any
 
 CALLBACKS_MAX = 2_000_000
 """In one run; the longest of the first 150 seeds takes 12,442."""
+
+
+WORKER: ContextVar[str] = ContextVar("the worker whose callback it is", default="")
+"""Set where a worker begins; all that follows from it inherits this."""
 
 
 class Stuck(Exception):
@@ -25,9 +30,16 @@ class Spinning(Exception):
 class _Task(asyncio.Task[Any]):
     """A task whose place in a set does not depend on where it lies in memory."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, loop: asyncio.AbstractEventLoop, number: int) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        number: int,
+        context: Context | None = None,
+    ) -> None:
         self._number = number
-        super().__init__(coroutine, loop=loop)
+        super().__init__(coroutine, loop=loop, context=context)
 
     def __hash__(self) -> int:
         return self._number
@@ -42,8 +54,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._virtual_now = 0.0
         self._dice = dice
         self._at_step: list[tuple[int, int, Callable[[], None]]] = []
+        self._stopped: dict[str, list[asyncio.Handle]] = {}
+        self._outside = Context()
         numbers = count()
-        self.set_task_factory(lambda loop, coroutine, **_: _Task(coroutine, loop=loop, number=next(numbers)))
+        self.set_task_factory(
+            lambda loop, coroutine, context=None: _Task(coroutine, loop=loop, number=next(numbers), context=context)
+        )
         self.set_exception_handler(lambda loop, context: None)  # what ends a worker is seen by its cluster
 
     def time(self) -> float:
@@ -53,6 +69,32 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def after_steps(self, steps: int, act: Callable[[], None]) -> None:
         """Calls `act` between two callbacks, that is at some await of whatever is running then."""
         heapq.heappush(self._at_step, (self.steps + steps, len(self._at_step), act))
+
+    def call_outside(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
+        """As `call_later`, for what happens whether or not the worker that it is asked for stands still by then."""
+        self.call_later(seconds, act, *arguments, context=self._outside)
+
+    def task_outside(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.create_task(work, context=self._outside.copy())
+
+    def stop_worker(self, name: str) -> None:
+        """As SIGSTOP: none of its callbacks runs, its timers among them, though its time goes on."""
+        self._stopped.setdefault(name, [])
+
+    def continue_worker(self, name: str) -> None:
+        """As SIGCONT: all that became due meanwhile runs now, in the order in which it did."""
+        self._ready.extend(self._stopped.pop(name))  # type: ignore[attr-defined]
+
+    def continue_all(self) -> None:
+        for name in list(self._stopped):
+            self.continue_worker(name)
+
+    def _stands_still(self, handle: asyncio.Handle) -> bool:
+        waiting = self._stopped.get(handle._context.get(WORKER, "")) if self._stopped else None  # type: ignore[attr-defined]
+        if waiting is None:
+            return False
+        waiting.append(handle)
+        return True
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]
@@ -72,7 +114,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._dice is not None and len(batch) > 1:
             self._dice.shuffle(batch)
         for handle in batch:
-            if not handle._cancelled:
+            if not handle._cancelled and not self._stands_still(handle):
                 handle._run()
                 self.steps += 1
                 if self.steps == CALLBACKS_MAX:

@@ -15,6 +15,7 @@ from simulators.quickbooks.settings import QuickBooksSettings, ThrottleBody
 from .cluster import WORKERS, Cluster
 from .loop import VirtualLoop
 from .network import FAIR, FAULTS, REFUSING, Network, Weather
+from .stops import Stop, stops_of
 
 SECONDS_MIN, SECONDS_MAX = 120.0, 1500.0
 STEPS_MAX = 400
@@ -42,6 +43,7 @@ class Plan:
     replays: int
     refusals: int
     lost_members: int
+    stops: tuple[Stop, ...]
     cut_offs: int
     repeats: float
     slow: float
@@ -67,7 +69,7 @@ class Plan:
         )
 
 
-def plan_of(dice: Random) -> Plan:
+def plan_of(seed: int, dice: Random) -> Plan:
     kinds = {to: tuple(kind for kind in faults if dice.random() < 0.4) for to, faults in FAULTS.items()}
     memory = dice.choice(("on", "on", "short", "off"))
     seconds, weather = dice.uniform(SECONDS_MIN, SECONDS_MAX), Weather(kinds, dice.choice((0.0, 0.05, 0.15, 0.3, 0.5)))
@@ -86,7 +88,8 @@ def plan_of(dice: Random) -> Plan:
         reroutings=dice.choice((0, 0, 1, 3)),
         replays=dice.choice((0, 0, 2, 5)),
         refusals=Random(f"refusals {weather.share} {seconds}").choice((0, 0, 0, 1, 2)),
-        lost_members=dice.choice((0, 0, 1, 2)) if memory == "on" else 0,
+        lost_members=(dice if memory == "on" else Random(f"lost {seed}")).choice((0, 0, 1, 2)),
+        stops=stops_of(seed, seconds),
         cut_offs=dice.choice((0, 1, 2)),
         repeats=dice.choice((0.0, 0.0, 0.1)),
         slow=dice.choice((0.0, 0.0, 0.1, 0.4)),
@@ -100,14 +103,14 @@ def plan_of(dice: Random) -> Plan:
     )
 
 
-def oauth_settings(client: tuple[str, str], plan: Plan, dice: Random) -> OAuthSettings:
-    """A worker that does not know that its group gave it up may show an old token; should that revoke the new one,
-    only a person can help, so the two troubles do not meet."""
+def oauth_settings(client: tuple[str, str], dice: Random, *, is_read_again: bool) -> OAuthSettings:
+    """A worker that reads all connections again may show an old token; should that revoke the new one, only a person
+    can help, so the two troubles do not meet."""
     return OAuthSettings(
         *client,
         access_token_seconds=dice.choice((400, 900, 3600)),
         rotate_after_seconds=dice.choice((0, 0, 86_400)),
-        reuse_revokes=dice.random() < 0.5 and not plan.lost_members and not plan.cut_offs,
+        reuse_revokes=dice.random() < 0.5 and not is_read_again,
     )
 
 
@@ -184,7 +187,7 @@ class Nemesis:
         def leaves(worker: str) -> None:
             self._network.writes = lambda worker: None
             seconds = self._dice.choice((0.0, self._dice.uniform(0.0, 0.4), self._dice.uniform(0.0, 4.0)))
-            self._loop.call_later(seconds, self._cluster.kill_by_name, worker)
+            self._loop.call_outside(seconds, self._cluster.kill_by_name, worker)
 
         self._network.writes = leaves
 

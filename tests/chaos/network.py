@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from agents.clients.transport import Answer, AnswerLost, NotSent
@@ -14,6 +15,7 @@ from simulators.metronome.core import Metronome
 from simulators.quickbooks.core import QuickBooks
 
 from .loop import VirtualLoop, for_ever
+from .oddities import Oddities
 
 METRONOME_URL = "https://metronome.example"
 QUICKBOOKS_URL = "https://quickbooks.example"
@@ -131,8 +133,11 @@ class Network:
     ) -> None:
         self.weather = FAIR
         self.refusals_remembered = False
+        self.oddities: Oddities | None = None
         self.poisoned: str | None = None
         """The invoice for which Metronome answers 5xx whenever it is asked."""
+        self.asked_for_poisoned: list[float] = []
+        """When it was asked."""
         self.pending = 0
         """Requests on their way, or being carried out."""
         self.throttled: list[tuple[float, str]] = []
@@ -157,6 +162,7 @@ class Network:
         """Told of each write of a document as it leaves."""
         self.refusing: dict[str, tuple[str, float]] = {}
         """By company, which of `REFUSING` it answers now, and until when."""
+        self.leaves: Callable[[str, Literal["a write leaves", "a refresh leaves"]], None] = lambda worker, what: None
         self.injected: Counter[str] = Counter()
         self._metronome = metronome
         self._quickbooks = quickbooks
@@ -183,6 +189,10 @@ class Network:
         """Nothing that the worker sends arrives for so long."""
         self._cut_off_until[worker] = self._loop.time() + seconds
 
+    def forget_requestids(self) -> None:
+        """A requestid counts the refusals of before, which a lost ledger takes with it."""
+        self._requestids.clear()
+
     async def call(
         self, worker: str, is_alive: Callable[[], bool], request: http.Request, to: str, timeout_seconds: float
     ) -> Answer:
@@ -203,8 +213,13 @@ class Network:
             former = self._requestids[document].setdefault(written, requestid)
             if former != requestid and document not in self._used_before:
                 self.renamed.append((self._loop.time(), realm))
+        if writes_document or request.path.endswith("/batch"):
+            self.leaves(worker, "a write leaves")
+        elif refresh is not None:
+            self.leaves(worker, "a refresh leaves")
         fault = "not sent" if self._loop.time() < self._cut_off_until[worker] else self._fault(to, request)
         self._note(worker, to, request.method, _shown_path(request), fault or "", request.body)
+        left_at = self._loop.time()
         try:
             answer = await self._carried(to, request, fault, timeout_seconds)
         except NotSent:
@@ -221,6 +236,9 @@ class Network:
         if not is_alive():
             self._token_answer_lost(to, request)
             await for_ever()
+        if answer is not None and self._is_too_late(left_at + timeout_seconds):
+            self._token_answer_lost(to, request)
+            answer = None
         if to == "token" and answer is not None:
             self.refreshed.append((self._loop.time(), worker, _refresh_token_of(request)))
         if answer is None:
@@ -235,6 +253,11 @@ class Network:
             self._closed_until[worker, realm] = self._loop.time() + THROTTLED_SECONDS
         return Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, answer.body)
 
+    def _is_too_late(self, deadline: float) -> bool:
+        """A worker that stood still finds the answer and the end of its time for it: either may come first."""
+        late = self._loop.time() - deadline
+        return late > INSTANT_SECONDS and Random(f"late {late}").random() < 0.5
+
     def _watch(self, worker: str, realm: str, refresh: tuple[str, str] | None) -> None:
         now = self._loop.time()
         if realm and now < self._closed_until[worker, realm] - INSTANT_SECONDS:
@@ -247,6 +270,7 @@ class Network:
     def _fault(self, to: str, request: http.Request) -> str | None:
         if to == "metronome" and self.poisoned is not None and request.path.endswith(f"/invoices/{self.poisoned}"):
             self.injected["metronome poison"] += 1
+            self.asked_for_poisoned.append(self._loop.time())
             return "5xx before"
         kinds = self.weather.kinds.get(to, ())
         if not kinds or self._dice.random() >= self.weather.share:
@@ -301,7 +325,9 @@ class Network:
             return SPOILED[fault]
         if fault == "odd":
             return replace(carried_out.result(), body=_TOTAL.sub(b'"TotalAmt":"ten"', carried_out.result().body))
-        return carried_out.result()
+        if self.oddities is None:
+            return carried_out.result()
+        return self.oddities.spoiled(to, request, carried_out.result(), odd=self.weather is not FAIR)
 
     def _later(
         self, seconds: float, to: str, request: http.Request, fault: str | None
@@ -316,7 +342,7 @@ class Network:
             self.pending -= 1
             carried_out.set_result(self._answered(to, request, late))
 
-        self._loop.call_later(seconds, arrive)
+        self._loop.call_outside(seconds, arrive)
         return carried_out
 
     def _answered(self, to: str, request: http.Request, late: bool) -> http.Answer:

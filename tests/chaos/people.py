@@ -11,8 +11,9 @@ from agents.clients.oauth import Tokens
 from agents.connections import connected
 from agents.delivery import ERROR_HEADER, Published
 from agents.pipeline import topic_of
+from agents.post.resume import LOST_RULE
 from agents.watch import RECEIVED_AT_HEADER
-from models.commands import SetCustomerMapping, SetItemMapping
+from models.commands import COMMANDS, PostInvoice, SetCustomerMapping, SetItemMapping
 from models.document import doc_number
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
@@ -20,7 +21,7 @@ from models.subject import FINALIZATION, ROUTING, Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
-from simulators.quickbooks.books import SALES, add_customer, add_item
+from simulators.quickbooks.books import SALES, Books, add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import Grant, OAuthServer
 from simulators.quickbooks.sales import voided
@@ -38,6 +39,8 @@ FOREIGN_SHARE = 0.1
 """Of the webhooks, those that come from a producer with other keys than our receiver."""
 BY_HAND = "written by hand"
 EARLY_SHARE = 0.15
+REPLAY_SECONDS_MAX = 10.0
+SEEN_SECONDS_MAX = 60.0
 IDENTITY = "Metronome invoice "
 
 
@@ -65,6 +68,9 @@ class People:
         self.happened: Counter[str] = Counter()
         """What else people did, by its name in `met.py`."""
         self._announced: set[str] = set()
+        self.log_since = 0.0
+        """When the log of commands was made anew, in epoch seconds: what was told before speaks of another."""
+        self.mapped: list[SetCustomerMapping | SetItemMapping] = []
         self.meddled: dict[str, set[str]] = {}
         """By invoice, what people did to its document in QuickBooks: delete, void, edit."""
         self.realms_of = {customer: {realm} for customer, realm in realm_of_customer.items()}
@@ -103,6 +109,8 @@ class People:
         invoice = self._metronome.invoices[invoice_id]
         if invoice["status"] == "FINALIZED" and invoice["total"] >= 0 and dice.random() < 0.2:
             await asyncio.sleep(dice.choice((0.0, dice.uniform(0, seconds))))
+            if self._metronome.invoices[invoice_id]["status"] == "VOID":
+                return
             self._ask("void", invoice_id)
             self.announce(invoice_id)  # as whoever polls for voids does: Metronome sends no webhook for one
             if dice.random() < 0.5:
@@ -137,6 +145,32 @@ class People:
             self._at.note("people", "replay", str(at))
             self.happened["replay"] += 1
             self._at.log.append(topic, at.partition, stored.key, stored.value)
+
+    def announce_all(self) -> None:
+        """What waited in a log that is gone is sent again by its webhook; so is all else, for nobody knows what was not
+        begun."""
+        for invoice_id in sorted(self._announced):
+            self.announce(invoice_id)
+
+    async def void_one_that_waits(self) -> None:
+        """Something that was to be posted and is not in the books, if there is any; then a while passes."""
+        commands = [COMMANDS.validate_json(stored.value) for _, stored in self._at.log.records(TOPICS["commands"])]
+        wanted = {each.invoice_id for each in commands if isinstance(each, PostInvoice)}
+        wanted -= {note.partition("\n")[0].removeprefix(IDENTITY) for _, _, _, note in self._ours()}
+        invoices = [self._metronome.invoices[each] for each in sorted(wanted)]
+        final = [each["id"] for each in invoices if each["status"] == "FINALIZED" and each["total"] >= 0]
+        if final:
+            invoice_id = self._dice.choice(final)
+            self._ask("void", invoice_id)
+            self.announce(invoice_id)
+            await asyncio.sleep(self._dice.uniform(0.0, SEEN_SECONDS_MAX))
+
+    async def replay_all(self) -> None:
+        """Every document that was ever to be posted, once more."""
+        for at, stored in self._at.log.records(TOPICS["commands"]):
+            if isinstance(COMMANDS.validate_json(stored.value), PostInvoice):
+                await asyncio.sleep(self._dice.uniform(0.0, REPLAY_SECONDS_MAX))
+                self._at.log.append(at.topic, at.partition, stored.key, stored.value)
 
     async def _reroute(self, seconds: float) -> None:
         """A customer belongs to another company from now on; the webhooks of its invoices come once more."""
@@ -179,17 +213,11 @@ class People:
     async def _meddle(self, seconds: float) -> None:
         """Deletes, voids or edits one of our documents in QuickBooks' own pages."""
         await asyncio.sleep(seconds)
-        ours = [
-            (books, kind, sale)
-            for books in self._quickbooks.books.values()
-            for kind in SALES
-            for sale in books.objects[kind].values()
-            if str(sale.get("PrivateNote")).startswith(IDENTITY)
-        ]
+        ours = [each for each in self._ours() if each[3].startswith(IDENTITY)]
         if not ours:
             return
-        books, kind, sale = self._dice.choice(ours)
-        invoice_id = sale["PrivateNote"].partition("\n")[0].removeprefix(IDENTITY)
+        books, kind, sale, note = self._dice.choice(ours)
+        invoice_id = note.partition("\n")[0].removeprefix(IDENTITY)
         act = self._dice.choice(("delete", "edit", "void" if kind == "Invoice" else "edit"))
         if act == "delete":
             books.delete_sale(kind, sale, self._clock())
@@ -200,6 +228,15 @@ class People:
             books.put_sale(kind, edited, sale)
         self.meddled.setdefault(invoice_id, set()).add(act)
         self._at.note("a person", act, f"{IDENTITY}{invoice_id}")
+
+    def _ours(self) -> list[tuple[Books, str, dict[str, Any], str]]:
+        """The documents in all companies that may be ours: books, kind, document, and what its note says."""
+        return [
+            (books, kind, sale, str(sale.get("PrivateNote")))
+            for books in self._quickbooks.books.values()
+            for kind in SALES
+            for sale in books.objects[kind].values()
+        ]
 
     def connect(self, realm: str) -> None:
         """As `metronome-qbo connect`: a new consent, published."""
@@ -265,7 +302,11 @@ class People:
     def newest_outcomes(self) -> dict[tuple[str, Subject], Outcome]:
         newest: dict[tuple[str, Subject], Outcome] = {}
         for _, stored in self._at.log.records(TOPICS["outcomes"]):
+            if stored.seconds <= self.log_since:
+                continue
             outcome = Outcome.model_validate_json(stored.value)
+            if outcome.rule == LOST_RULE:
+                continue  # its webhook was sent again
             standing = newest.get((outcome.realm, outcome.subject))
             if standing is None or outcome.command.offset >= standing.command.offset:
                 newest[outcome.realm, outcome.subject] = outcome
@@ -298,7 +339,8 @@ class People:
                 command = json.loads(self._at.log.at(outcome.command).value)
                 books = self._quickbooks.books[realm]
                 add_customer(books, number, f"By hand {number}", self._clock(), command["currency"])
-                self._publish(SetCustomerMapping(realm=realm, customer_id=customer_id, qbo_id=number))
+                self.mapped.append(SetCustomerMapping(realm=realm, customer_id=customer_id, qbo_id=number))
+                self._publish(self.mapped[-1])
                 mapped = True
         return mapped
 
@@ -313,8 +355,17 @@ class People:
             self._by_hand += 1
             number = str(self._by_hand)
             add_item(self._quickbooks.books[realm], number, f"By hand {number}", self._clock())
-            self._publish(SetItemMapping(realm=realm, product_id=item.id, qbo_id=number))
+            self.mapped.append(SetItemMapping(realm=realm, product_id=item.id, qbo_id=number))
+            self._publish(self.mapped[-1])
         return bool(missing)
+
+    def tell_again(self, *, connections: bool) -> None:
+        """What a ledger that is lost knew from people: which customer or item is which, and how to reach the companies."""
+        for realm in self._quickbooks.books if connections else ():
+            if self._connection(realm) is not None:
+                self.connect(realm)
+        for command in self.mapped:
+            self._publish(command)
 
     def _close_deleted(self) -> bool:
         """What was deleted in QuickBooks, and so is not posted again: voided in Metronome, and perhaps regenerated."""

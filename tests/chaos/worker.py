@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -18,6 +19,7 @@ from agents.clients.retry import RetryPolicy
 from agents.delivery import Headers
 from agents.enrich import Enricher, Routes
 from agents.pipeline import Agent, Options, Pipeline, Ports, Tables
+from agents.post.ledger_age import NOTHING_MISSED, LedgerAge
 from agents.post.parked import Recalled
 from agents.write_back import WriteBack
 from models.commands import COMMANDS
@@ -27,7 +29,7 @@ from models.record import Address, TopicRole
 from stream.wiring import TokenCipher
 
 from .log import Log, Producer, Reader, partition_of
-from .loop import VirtualLoop
+from .loop import WORKER, VirtualLoop
 from .network import METRONOME_URL, QUICKBOOKS_URL, TOKEN_URL, Network
 from .scene import REALM_FIELD, START
 from .tables import LoggedTable
@@ -70,9 +72,11 @@ class Installation:
     unacknowledged_max: int
     write_back_items: bool
     trust_requestids: bool
-    batch_size: int
+    batches: tuple[int, float]
+    """Their size, and for how many seconds one waits for company."""
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
+    ledger_age: LedgerAge = NOTHING_MISSED
     note: Callable[..., None] = lambda *_: None
 
     def company_partition(self, realm: str) -> int:
@@ -80,12 +84,17 @@ class Installation:
 
 
 class Worker:
-    """One life of a worker. `clock_offset_seconds` is how wrong its wall clock is; it may jump."""
+    """One life of a worker. `clock_offset_seconds` is how wrong its wall clock is; it may jump.
+
+    `context` is that of all that it does, by which the loop knows what stands still with it.
+    """
 
     def __init__(self, name: str, installation: Installation, crashed: Callable[["Worker"], None]) -> None:
         self.name = name
         self.alive = True
         self.clock_offset_seconds = 0.0
+        self.context = copy_context()
+        self._is_member = False
         self._at = installation
         self._crashed = crashed
         self._producer = Producer(installation.log, installation.dice, installation.repeats, installation.slow)
@@ -110,17 +119,38 @@ class Worker:
         for reader in self.readers.values():
             reader.kill()
 
-    async def drain(self) -> None:
-        await self.pipeline.revoke()
+    @classmethod
+    def begun(cls, name: str, installation: Installation, crashed: Callable[["Worker"], None]) -> "Worker":
+        """A new one, in a context of its own."""
+        context = copy_context()
+        context.run(WORKER.set, name)
+        return context.run(cls, name, installation, crashed)
+
+    def stop(self) -> None:
+        """As SIGSTOP: it stands still, with what it has fetched."""
+        self._at.loop.stop_worker(self.name)
+        for reader in self.readers.values():
+            reader.stop()
+
+    def go_on(self) -> None:
+        """As SIGCONT: it goes on as if nothing had happened."""
+        self._at.loop.continue_worker(self.name)
+        for reader in self.readers.values():
+            reader.go_on_fetching()
+
+    def drain(self) -> "asyncio.Task[None]":
+        return self._at.loop.create_task(self.pipeline.revoke(), context=self.context.copy())
 
     def pause(self) -> None:
         for reader in self.readers.values():
             reader.revoke()
 
-    def expel(self) -> None:
+    def expel(self, *, stands_still: bool = False) -> None:
         """It is no member any more and does not know: it handles what it has, and may not commit."""
+        self._is_member = False
         for reader in self.readers.values():
-            reader.revoke()
+            if not stands_still:
+                reader.revoke()
             reader.expel()
 
     def leave(self) -> None:
@@ -128,11 +158,14 @@ class Worker:
             reader.leave()
 
     async def join(self, companies: list[int], webhooks: list[int]) -> None:
-        """Recovers its tables, and reads on from what was committed."""
+        """Recovers its tables, and reads on from what was committed; not when it is given up meanwhile."""
+        self._is_member = True
         for table in self._tables.all():
             assert isinstance(table, LoggedTable)
             table.recover(webhooks if table.name == OWNERS else companies)
         await self.pipeline.recovered()
+        if not self._is_member:
+            return
         for reader in self.readers.values():
             reader.assign(webhooks if reader.topic == TOPICS["webhooks"] else companies)
 
@@ -174,12 +207,13 @@ class Worker:
             unacknowledged_max=at.unacknowledged_max,
             dead_letters_in_a_row_max=at.dead_letters_in_a_row_max,
             message_bytes_max=16_777_216,
-            batch_size=at.batch_size,
-            batch_wait_seconds=0.05,
+            batch_size=at.batches[0],
+            batch_wait_seconds=at.batches[1],
             trust_requestids=at.trust_requestids,
             parked_probe_seconds=PROBE_SECONDS,
             refresh_before_seconds=300,
             hard_expiry_warning_days=30,
+            ledger_age=at.ledger_age,
         )
 
     def _attached(self, agent: Agent) -> Reader:
@@ -202,7 +236,8 @@ class Worker:
             self._crashed(self)
 
     async def _read_commands(self, addresses: Sequence[Address]) -> Recalled:
-        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in addresses])
+        there = [each for each in addresses if each.offset < len(self._at.log.partitions[each.topic, each.partition])]
+        return Recalled([COMMANDS.validate_json(self._at.log.at(each).value or b"") for each in there])
 
     async def _send(
         self, role: TopicRole, key: bytes | None, value: bytes | None, headers: Headers | None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,30 +14,31 @@ import structlog
 from pydantic import SecretStr
 
 from agents.clients.rate_limit import RateLimits
-from agents.enrich import read_webhook
-from models.events import InvoiceEnriched
-from models.metronome import InvoiceFinalized
 from models.policy import Policy
 from simulators.metronome.core import Metronome
 from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
+from . import poison
 from .cluster import Cluster
+from .disaster import Disaster, Operator, disaster_of, forgets, plan_beside
 from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
 from .nemesis import Nemesis, Plan, oauth_settings, plan_of
 from .network import Network
+from .oddities import Oddities
 from .people import People
 from .scene import START, Plot, plot_of
+from .stops import Stops
 from .worker import CONSUMED, TOPICS, Installation
 
 QUIET_SECONDS_MAX = 7200.0
 QUIET_POLL_SECONDS = 5.0
 PEOPLE_COME_SECONDS = 400.0
-POISON_SECONDS = 3600.0
-POISON_EVERY = 4
-"""In every so manieth seed."""
+STILL_SECONDS = 60.0
+"""What lies behind a webhook that never comes to an end is not acknowledged: it is done when nothing moves for so long.
+"""
 REPAIRS_MAX = 12
 POLICY = Policy(missing_item="create", income_account_id="1")
 KEY = SecretStr("c2ltdWxhdGVkLWtleS1zaW11bGF0ZWQta2V5LXNpbXU=")
@@ -71,8 +73,16 @@ class World:
     installation: Installation
     trace: list[Noted] = field(default_factory=list)
     never_quiet: bool = False
+    disaster: Disaster | None = None
+    forgot_at: float | None = None
+    """When the ledger forgot what it knew, in epoch seconds."""
+    renewed_at: float | None = None
+    """When topics were made anew."""
     poison: str | None = None
     """The invoice for which Metronome answers 5xx for an hour and more."""
+    poison_heals: bool = True
+    poisoned_hour: tuple[float, float] = (0.0, 0.0)
+    """From when to when its requests are counted, should it not heal: while Metronome answers for others."""
     stopped: list[str] = field(default_factory=list)
     """Invoices that came to no facts within the hour, though Metronome answers for them."""
     steps: int = 0
@@ -81,9 +91,13 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        await asyncio.gather(nemesis.run(), self.people.live(self.plan))
+        lives = [nemesis.run(), self.people.live(self.plan), self._disaster()]
+        if self.plan.stops:
+            stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
+            lives.append(stops.run(self.plan.seconds))
+        await asyncio.gather(*lives)
         if self.poison is not None:
-            await self._others_go_on()
+            await self._others_go_on(self.poison)
         for _ in range(REPAIRS_MAX):
             await asyncio.sleep(PEOPLE_COME_SECONDS)  # what resumes by itself has done so by then
             await self._until_quiet()
@@ -91,40 +105,64 @@ class World:
                 return
         self.never_quiet = True
 
-    async def _others_go_on(self) -> None:
-        """For an hour of fair weather; then Metronome answers for the poisoned one too."""
-        deadline = self.loop.time() + POISON_SECONDS
-        while (waiting := self._without_facts()) and self.loop.time() < deadline:
+    async def _disaster(self) -> None:
+        if self.disaster is not None:
+            operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
+            await operator.run()
+            self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
+
+    async def _others_go_on(self, poisoned: str) -> None:
+        """For an hour of fair weather; then Metronome answers for the poisoned one too, or never does."""
+        deadline = self.loop.time() + poison.HOUR_SECONDS
+        while (waiting := poison.without_facts(self.log, poisoned)) and self.loop.time() < deadline:
             await asyncio.sleep(QUIET_POLL_SECONDS)
         self.stopped = sorted(waiting)
-        self.network.poisoned = None
-
-    def _without_facts(self) -> set[str]:
-        webhooks = [read_webhook(stored.value) for _, stored in self.log.records(TOPICS["webhooks"])]
-        announced = {each.properties.invoice_id for each in webhooks if isinstance(each, InvoiceFinalized)}
-        facts = [stored.value for _, stored in self.log.records(TOPICS["invoices"])]
-        return announced - {InvoiceEnriched.model_validate_json(each).invoice_id for each in facts} - {self.poison}
+        if self.poison_heals:
+            self.network.poisoned = None
+            return
+        dice = Random(f"traffic {self.seed}")
+        others = [each for each in self.metronome.invoices if each != poisoned]
+        while self.loop.time() < deadline:
+            await asyncio.sleep(dice.uniform(0.0, poison.TRAFFIC_SECONDS_MAX))
+            self.people.announce(dice.choice(others))
+        self.poisoned_hour = deadline - poison.HOUR_SECONDS + poison.RESTARTED_SECONDS, deadline
 
     async def _until_quiet(self) -> None:
         """Until every record is handled and committed, and no request is on its way."""
         deadline = self.loop.time() + QUIET_SECONDS_MAX
-        while self.network.pending or not self.cluster.settled or self.log.unread(CONSUMED):
+        still_since = math.inf
+        while not self._is_quiet() or self.loop.time() < still_since + self._still_seconds:
             if self.loop.time() > deadline:
                 self.never_quiet = True
                 return
+            still_since = min(still_since, self.loop.time()) if self._is_quiet() else math.inf
             await asyncio.sleep(QUIET_POLL_SECONDS)
+
+    @property
+    def _still_seconds(self) -> float:
+        return 0.0 if self.poison_heals else STILL_SECONDS
+
+    def _is_quiet(self) -> bool:
+        if self.network.pending or not self.cluster.settled:
+            return False
+        if self.poison_heals or self.poison is None:
+            return not self.log.unread(CONSUMED)
+        _, others = poison.waiting(self.log, self.poison)
+        return not others and not self.log.unread(tuple(each for each in CONSUMED if each != TOPICS["webhooks"]))
 
 
 def run(seed: int) -> World:
     """The world after a run; the same seed gives the same world."""
     dice = Random(seed)
-    plan = plan_of(dice)
+    plan = plan_of(seed, dice)
+    disaster = disaster_of(seed, plan)
+    plan = plan_beside(disaster, plan)
     loop = VirtualLoop(Random(seed) if plan.shuffled else None)
     state = random.getstate()
     random.seed(seed)  # the jitter of agents/clients/retry.py
     try:
         with _silence():
-            world = _world(seed, plan, dice, loop)
+            world = _world(seed, plan, disaster, dice, loop)
             loop.run_until_complete(world.live())
             world.steps = loop.steps
             return world
@@ -136,7 +174,7 @@ def run(seed: int) -> World:
         _end(loop)
 
 
-def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
+def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop: VirtualLoop) -> World:
     def clock() -> float:
         return START + loop.time()
 
@@ -151,7 +189,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
-    oauth = OAuthServer(oauth_settings(client, plan, dice), names, clock, str(seed))
+    oauth = OAuthServer(oauth_settings(client, dice, is_read_again=forgets(disaster)), names, clock, str(seed))
     limits = RateLimits(*dice.choice(((10, 500), (10, 500), (4, 30))), in_flight_max=10, throttled_wait_seconds=60.0)
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(limits.per_second, limits.per_minute)
@@ -159,6 +197,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
     metronome = Metronome(plot.scene, token, clock)
     network = Network(metronome, quickbooks, loop, dice, note)
     network.refusals_remembered = plan.refusals_remembered
+    network.oddities = Oddities(seed, quickbooks)
     installation = Installation(
         log=log,
         network=network,
@@ -177,26 +216,32 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         unacknowledged_max=_unacknowledged_max(seed),
         write_back_items=len(plot.companies) == 1,  # a product has one item id, whatever the number of companies
         trust_requestids=plan.trust_requestids,
-        # A batch of a worker that its group gave up without its knowing cannot be told from its successor's writes.
-        batch_size=dice.choice((0, 0, 3, 30)) if plan.lost_members + plan.cut_offs == 0 else 0,
+        batches=_batches(seed, plan, dice),
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
-    if _is_poisoned(seed):
+    world.disaster = disaster
+    if poison.is_poisoned(seed):
         world.poison = Random(f"poison {seed}").choice(list(metronome.invoices))
+        world.poison_heals = poison.heals(seed)
     return world
+
+
+def _batches(seed: int, plan: Plan, dice: Random) -> tuple[int, float]:
+    """How large, and how long one waits for company; long where workers are given up meanwhile, since so few
+    invoices are seldom ready at one moment."""
+    sizes, own = (0, 0, 3, 30), Random(f"batches {seed}")
+    lost = plan.lost_members + plan.cut_offs
+    size = (own if lost else dice).choice(sizes)
+    return size, own.choice((0.05, 5.0, 20.0)) if lost or plan.stops else 0.05
 
 
 def _unacknowledged_max(seed: int) -> int:
     """An invoice that waits for an hour and more holds up its partition once so many wait behind it: not with 1000."""
-    return 1000 if _is_poisoned(seed) else Random(f"unacknowledged {seed}").choice((12, 24, 1000))
-
-
-def _is_poisoned(seed: int) -> bool:
-    return seed % POISON_EVERY == 0
+    return 1000 if poison.is_poisoned(seed) else Random(f"unacknowledged {seed}").choice((12, 24, 1000))
 
 
 def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metronome) -> None:
@@ -224,6 +269,7 @@ def _silence() -> Iterator[None]:
 
 def _end(loop: VirtualLoop) -> None:
     """Ends what waits for ever: agents, and all that killed workers left behind."""
+    loop.continue_all()
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()

@@ -66,6 +66,8 @@ async def test_a_wrong_token_is_refused_and_not_shown() -> None:
         (Fault("html", status=503), OutcomeUnknown),
         (Fault("drop"), Wait),
         (Fault("status", status=200, body='["no data"]'), OutcomeUnknown),
+        (Fault("status", status=200, body='{"data": null}'), OutcomeUnknown),
+        (Fault("status", status=200, body='{"data": []}'), OutcomeUnknown),
         (Fault("status", status=200, body='{"data": 1e99999999999999999999}'), OutcomeUnknown),
     ],
     ids=lambda value: f"{value.status}-{value.kind}" if isinstance(value, Fault) else "",

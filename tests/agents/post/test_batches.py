@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from agents.clients.rate_limit import RateLimits
+from agents.delivery import StopWorker
 from agents.post.batches import BODY_BYTES_MAX, SENT_MAX, WAITS_SECONDS_MAX
 from models.commands import Command, PostInvoice
+from models.ledger import LedgerEntry
 from models.outcomes import Outcome
 from models.quickbooks import SEEN_SECONDS_MAX
 from simulators import http
@@ -606,6 +609,31 @@ def test_a_worker_that_was_frozen_on_the_way_to_a_batch_sends_none() -> None:
         commands = posts(3)
         each_once(world, commands, await run_together(world, commands))
         assert (len(batches(world)), len(singles(world)), len(world.worker.batches._rows)) == (0, 3, 0)
+
+    lived(story)
+
+
+def test_a_batch_of_which_an_attempt_is_another_workers_by_now_does_not_leave() -> None:
+    """The worker stood still while the batch was recorded; its successor has looked the attempts up since."""
+
+    async def story() -> None:
+        world = a_world()
+        record_batch, record_attempt = world.worker.batches._record, world.worker.tables.record_attempt
+
+        async def stands_still(*row: object) -> None:
+            await record_batch(*row)  # type: ignore[arg-type]
+            await asyncio.sleep(30)
+
+        async def somebody_else_has_the_partition(key: str, entry: LedgerEntry) -> None:
+            if seconds_of(world) >= 30:
+                raise StopWorker("fenced")
+            await record_attempt(key, entry)
+
+        world.worker.batches._record = stands_still
+        world.worker.tables = replace(world.worker.tables, record_attempt=somebody_else_has_the_partition)
+        with pytest.raises(StopWorker):
+            await run_together(world, posts(3))
+        assert (world.transport.writes(), world.invoices()) == ([], [])
 
     lived(story)
 

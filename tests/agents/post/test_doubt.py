@@ -13,7 +13,9 @@ from agents.post import post
 from models.commands import COMMANDS, Command
 from models.document import CustomerReference
 from models.ledger import LedgerEntry
+from models.quickbooks import RUN_SECONDS_MAX
 from models.record import Address, Record
+from simulators import http
 from simulators.faults import Fault
 from simulators.quickbooks.books import add_customer
 from simulators.quickbooks.settings import QuickBooksSettings
@@ -397,3 +399,58 @@ async def test_what_keeps_an_attempt_from_being_recorded_keeps_the_write_from_le
     with pytest.raises(StopWorker):
         await world.run(a_post())
     assert (len(world.transport.writes()), world.invoices()) == (1, [])
+
+
+async def test_an_attempt_whose_confirmation_came_late_is_recorded_anew_before_it_leaves(world: World) -> None:
+    """The worker stood still after the broker had the record: its successor has looked the attempt up since."""
+    record, seconds = world.worker.tables.record_attempt, [200.0]
+
+    async def stands_still(key: str, entry: LedgerEntry) -> None:
+        if not seconds:
+            raise StopWorker("fenced")
+        await record(key, entry)
+        await world.clock.sleep(seconds.pop())
+
+    world.worker.tables = replace(world.worker.tables, record_attempt=stands_still)
+    with pytest.raises(StopWorker):
+        await world.run(a_post())
+    assert (world.transport.writes(), world.invoices()) == ([], [])
+
+
+async def test_an_attempt_that_is_recorded_anew_in_time_leaves(world: World) -> None:
+    record, seconds = world.worker.tables.record_attempt, [0.0, 200.0, 200.0]
+
+    async def stands_still(key: str, entry: LedgerEntry) -> None:
+        await record(key, entry)
+        await world.clock.sleep(seconds.pop())
+
+    world.worker.tables = replace(world.worker.tables, record_attempt=stands_still)
+    assert (await world.run(a_post())).result == "posted"
+    assert (seconds, only(world)) == ([], 10)
+
+
+async def test_a_write_that_waited_for_its_turn_is_believed_over_that_much_later() -> None:
+    """A company rests for a minute after a 429; the write that left then is carried out when that was forgotten."""
+    world = World(settings=QuickBooksSettings(limits=False, requestid_seconds=0), trust_requestids=False)
+    world.faults.add(fault(status=429))
+    core, waiting = world.transport.core, [True]
+    left_at = START + 60
+
+    def late(request: http.Request) -> http.Answer:
+        if request.method == "POST" and world.clock.now >= left_at and waiting:
+            waiting.clear()
+            world.transport.before = carried_out(request)
+            return http.Answer(200, ending="drop")
+        return core(request)
+
+    def carried_out(write: http.Request) -> Any:
+        def before(request: http.Request) -> None:
+            if world.clock.now >= left_at + RUN_SECONDS_MAX - 2:
+                world.transport.before = lambda request: None
+                core(write)
+
+        return before
+
+    world.transport.core = late
+    assert (await world.run(a_post())).adopted
+    assert only(world) == 10

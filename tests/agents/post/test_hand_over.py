@@ -6,6 +6,7 @@ import pytest
 
 from agents.post.ledger_age import LedgerAge
 from models.commands import Command, HandOver, PostInvoice
+from models.document import CustomerReference
 from models.events import InvoiceHandedOver
 from models.outcomes import Outcome
 from models.subject import ROUTING
@@ -148,6 +149,23 @@ async def test_what_a_lost_ledger_may_have_attempted_stays(world: World) -> None
     handed, told = await run_all(world, a_hand_over())
     assert (handed.result, told.result, told.adopted) == ("unchanged", "posted", True)
     assert (len(world.live()), world.handed_over) == (1, [])
+
+
+async def test_what_comes_back_and_waits_is_not_elsewhere_for_an_older_command(world: World) -> None:
+    unknown = {"customer": CustomerReference(customer_id="c-9", name="Nobody")}
+    await run_all(world, a_hand_over(**unknown))
+    [waits] = await run_all(world, a_post(**unknown).replace(owner_epoch=2))
+    assert (waits.result, waits.waits_for) == ("parked", "customer/c-9")
+    [late] = await run_all(world, a_post(**unknown))
+    assert (late.result, late.waits_for) == ("parked", "customer/c-9")
+    assert world.waiting != {}
+
+
+async def test_a_hand_over_from_before_the_ledger_gives_nothing_away(world: World) -> None:
+    """It may have come back since."""
+    world.ledger_age = LedgerAge(first_facts={0: FACTS.offset + 1})
+    [outcome] = await run_all(world, a_hand_over().replace(facts=FACTS))
+    assert (outcome.result, world.handed_over, len(world.announced)) == ("unchanged", [], 1)
 
 
 async def test_what_comes_back_is_posted_here(world: World) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from agents.post.ledger_age import LedgerAge
+from models.commands import PostInvoice
 from simulators.quickbooks.settings import QuickBooksSettings
-from tests.agents.in_process import INVOICE_ID, World, a_document, a_post, a_void
+from tests.agents.in_process import CUSTOMER_ID, FACTS, INVOICE_ID, World, a_document, a_post, a_void
+
+from .test_late_writes import Late
 
 OTHER_ID = INVOICE_ID[:8] + "-ffff-4fff-8fff-ffffffffffff"
 """An invoice whose short DocNumber is that of the other."""
@@ -107,3 +110,84 @@ async def test_the_order_of_arrival_does_not_change_the_requestid() -> None:
     for command in (second, first):
         assert (await world.run(command)).result == "posted"
     assert {each["Id"]: each["DocNumber"] for each in world.live()} == numbers
+
+
+NEW_FACTS = FACTS.replace(offset=FACTS.offset + 1)
+
+
+def begun(world: World) -> LedgerAge:
+    """A ledger that begins now, after the facts of `a_post` and ten commands."""
+    return LedgerAge({0: 10}, {0: NEW_FACTS.offset}, ledger_since=world.clock.moment())
+
+
+def a_new_post(**changes: Any) -> PostInvoice:
+    """The same invoice, of which Metronome was asked since."""
+    post: PostInvoice = a_post("10.00", **changes).replace(facts=NEW_FACTS, customer_id=CUSTOMER_ID)
+    return post
+
+
+async def test_a_webhook_that_comes_again_finds_the_document_of_the_lost_ledger() -> None:
+    """Its command and its facts are younger than the ledger."""
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    world.lose_the_ledger()
+    world.ledger_age = begun(world)
+    world.clock.now += 7200
+    outcome = await world.run(a_new_post(), offset=10)
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
+
+
+@pytest.mark.parametrize(("days", "looks"), [(31, True), (32, False)])
+async def test_what_is_dated_long_after_the_ledger_began_is_not_looked_up(days: int, looks: bool) -> None:
+    world = forgetful()
+    world.ledger_age = begun(world)
+    dated = world.clock.moment().date() + timedelta(days=days)
+    world.clock.now += 7200
+    await world.run(a_new_post(txn_date=dated), offset=10)
+    assert (reads(world) > 0) == looks
+
+
+async def test_facts_of_before_are_not_acted_on_and_metronome_is_asked_again() -> None:
+    """The lost ledger may have acted on newer ones: a void, say, when nothing was in the books."""
+    world = forgetful()
+    world.ledger_age = begun(world)
+    old = a_post("10.00").replace(customer_id=CUSTOMER_ID)
+    outcome = await world.run(old, offset=10)
+    assert (outcome.result, world.live(), reads(world)) == ("unchanged", [], 0)
+    assert [each.invoice_id for each in world.announced] == [INVOICE_ID]
+    assert (await world.run(a_new_post(), offset=11)).result == "posted"
+    assert (await world.run(old, offset=12)).rule == "older facts"
+    assert len(world.announced) == 1
+
+
+async def test_a_void_of_before_is_carried_out_since_it_is_final() -> None:
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    world.lose_the_ledger()
+    world.ledger_age = begun(world)
+    outcome = await world.run(a_void().replace(customer_id=CUSTOMER_ID), offset=10)
+    assert (outcome.result, world.live(), world.announced) == ("voided", [], [])
+
+
+@pytest.mark.parametrize("later_seconds", [0.0, 99.0])
+async def test_a_write_of_the_lost_ledger_may_still_come(later_seconds: float) -> None:
+    world = forgetful(retry_seconds=0.1)
+    late = Late(world)
+    assert (await world.run(a_post("10.00"))).result == "uncertain"
+    world.lose_the_ledger()
+    world.ledger_age, world.retry_seconds = begun(world), 600.0
+    world.clock.now += later_seconds
+    outcome = await world.run(a_new_post(), offset=10)
+    late.arrive()
+    assert (outcome.result, outcome.adopted, len(world.live())) == ("posted", True, 1)
+
+
+async def test_what_has_a_longer_number_is_found_and_voided() -> None:
+    """The short one was somebody else's."""
+    world = forgetful()
+    for command in (a_post("20.00", invoice_id=OTHER_ID), a_post("10.00")):
+        await world.run(command)
+    world.lose_the_ledger()
+    world.ledger_age = begun(world)
+    assert (await world.run(a_void(), offset=10)).result == "voided"
+    assert [OTHER_ID in each["PrivateNote"] for each in world.live()] == [True]

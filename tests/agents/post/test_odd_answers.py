@@ -13,9 +13,19 @@ from agents.clients.failures import OutcomeUnknown
 from agents.clients.quickbooks_errors import checked, listed
 from models.commands import COMMANDS, PostInvoice
 from models.document import Document
+from models.policy import Policy
 from simulators import http
 from simulators.quickbooks.settings import QuickBooksSettings
-from tests.agents.in_process import INVOICE_ID, World, a_document, a_line, a_post, a_void, an_ensure_customer
+from tests.agents.in_process import (
+    INVOICE_ID,
+    World,
+    a_document,
+    a_line,
+    a_post,
+    a_void,
+    an_ensure_customer,
+    an_ensure_item,
+)
 
 Json = dict[str, Any]
 SALE: Json = {"Id": "1", "SyncToken": "0", "TotalAmt": 10, "CustomerRef": {"value": "58"}, "PrivateNote": "x"}
@@ -168,3 +178,31 @@ def test_lines_are_added_without_rounding() -> None:
 def test_a_number_that_takes_minutes_to_write_out_is_odd(field: str) -> None:
     with pytest.raises(OutcomeUnknown, match=f"{field}.* is odd"):
         checked("Invoice", {**SALE, field: Decimal("1E+5000000")})
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_ids_that_are_numbers_are_the_same_ids(world: World, method: str) -> None:
+    """Of a customer, an item and a document, and of what a document refers to."""
+
+    def with_numbers(found: Json) -> Json:
+        if "Id" not in found:
+            lists = {name: list(map(with_numbers, rows)) for name, rows in found.items() if isinstance(rows, list)}
+            return found | lists
+        refs = {"CustomerRef": {"value": int(found["CustomerRef"]["value"])}} if "CustomerRef" in found else {}
+        return found | {name: int(found[name]) for name in ("Id", "SyncToken")} | refs
+
+    world.policy = Policy(missing_item="create", income_account_id="1")
+    Spoils(world, with_numbers, count=100, method=method)
+    customer = await world.run(an_ensure_customer("New Ltd"))
+    item = await world.run(an_ensure_item("Tokens"))
+    assert (customer.result, item.result) == ("created", "created")
+    assert (await world.run(a_post("10.00"))).qbo_id == "1"
+    assert (await world.run(a_post("12.00"))).result == "updated"
+    assert (await world.run(a_void())).result == "voided"
+
+
+def test_what_a_document_refers_to_is_told_in_texts() -> None:
+    line = {"SalesItemLineDetail": {"ItemRef": {"value": 31}}}
+    found = checked("Invoice", SALE | {"Id": 1, "DocNumber": 1001, "CustomerRef": {"value": 58}, "Line": [line, {}]})
+    assert (found["Id"], found["DocNumber"], found["CustomerRef"]) == ("1", "1001", {"value": "58"})
+    assert found["Line"] == [{"SalesItemLineDetail": {"ItemRef": {"value": "31"}}}, {}]

@@ -150,10 +150,33 @@ def test_which_facts_are_older(ours: Address, later: timedelta | None, older: bo
     fetched_at = None if later is None else FETCHED + later
     command = a_post().replace(facts=ours, facts_fetched_at=fetched_at)
     entry = an_entry(FACTS, None if later is None else FETCHED)
-    assert is_older(command, entry) is older
-    assert bool(newest_facts(command, entry)) is not older
+    assert is_older(command, entry, None) is older
+    assert bool(newest_facts(command, entry, None)) is not older
+
+
+@pytest.mark.parametrize(("fetched", "known", "older"), [(1, -1, False), (-1, 1, True), (1, 2, True), (-2, -1, True)])
+def test_facts_of_a_topic_that_was_made_anew_are_newer_whatever_their_offsets(
+    fetched: int, known: int, older: bool
+) -> None:
+    """Minutes after: it is not to be told by how much later they were fetched."""
+    command = a_post().replace(facts=facts(41), facts_fetched_at=FETCHED + timedelta(seconds=fetched))
+    assert is_older(command, an_entry(FACTS, FETCHED + timedelta(seconds=known)), FETCHED) is older
 
 
 def test_an_operators_command_has_no_facts_and_is_never_older() -> None:
-    assert not is_older(a_post().replace(facts=None), an_entry(FACTS))
-    assert not is_older(a_post(), an_entry(None))
+    assert not is_older(a_post().replace(facts=None), an_entry(FACTS), None)
+    assert not is_older(a_post(), an_entry(None), None)
+
+
+async def test_what_waits_of_newer_facts_is_tried_although_the_row_that_waits_is_of_the_older_ones() -> None:
+    """A worker that had lost the company wrote it over its successor's: tried by that row, each try would bring the
+    next one."""
+    world = World()
+    older = of_facts(5, customer=STRANGER)
+    await world.run(older)
+    [waiting] = world.waiting.items()
+    await world.run(of_facts(9, customer=STRANGER))
+    world.worker.tables_of("waiting")[waiting[0]] = waiting[1]
+    world.resumed.clear()
+    assert (await world.run(older)).rule == "older facts"
+    assert [each.facts for each in world.resumed if isinstance(each, PostInvoice)] == [facts(9)]

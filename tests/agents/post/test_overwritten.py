@@ -90,3 +90,21 @@ async def test_a_number_that_nobody_or_another_invoice_claimed_tells_nothing(cla
     reads = len(world.transport.reads())
     assert (await world.run(a_post("10.00"))).result == "posted"
     assert len(world.transport.reads()) == reads
+
+
+async def test_a_void_finds_what_a_worker_that_was_given_up_took_back() -> None:
+    """Its own attempt never left, and it said so over the result of its successor."""
+    world = forgetful()
+    await world.run(a_post("10.00"))
+    posted = world.entry(INVOICE_ID)
+    taken_back = LedgerEntry(
+        realm=posted.realm,
+        invoice_id=INVOICE_ID,
+        state="attempting",
+        kind="invoice",
+        attempts=1,
+        changed_at=world.clock.moment(),
+    )
+    world.worker.tables.invoices[posted.key] = taken_back
+    assert (await world.run(a_void())).result == "voided"
+    assert world.live() == []

@@ -280,6 +280,17 @@ async def test_what_waits_in_a_log_that_is_gone_waits_no_more() -> None:
     assert len(world.waiting) == 2
 
 
+async def test_what_waits_in_a_log_that_is_gone_is_not_looked_for_in_the_new_one() -> None:
+    """Whatever lies at its address there would be done again, and the row would seem to be of the new log."""
+    world = World()
+    await world.run(a_post(customer=UNMAPPED), offset=5)
+    world.clock.now += 400
+    world.ledger_age = LedgerAge(log_since=world.clock.moment())
+    world.worker = type(world.worker)(world)
+    await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="58"), offset=0)
+    assert world.resumed == []
+
+
 # How often
 
 

@@ -45,6 +45,21 @@ async def test_one_that_was_settled_meanwhile_is_left_alone() -> None:
     assert world.resumed == []
 
 
+async def test_an_attempt_over_a_row_that_waits_has_what_waits_tried_at_once() -> None:
+    """That its routing names another company by now, say; the next try of it may be hours away."""
+    world = World()
+    attempting = await left_by_a_worker_that_was_given_up(world)
+    elsewhere = a_post("10.00").replace(routed_to="9341450000000002")
+    await world.run(elsewhere)
+    assert (await world.run(elsewhere)).waits_for == "routing"
+    world.worker.tables.invoices[attempting.key] = attempting
+    await world.worker.unsettled.find()
+    await world.run(ResumeParked(realm=REALM))
+    assert world.resumed == [elsewhere]
+    outcome = await world.run(elsewhere)
+    assert (outcome.adopted, world.entry(INVOICE_ID).state, len(world.live())) == (True, "posted", 1)
+
+
 async def test_one_that_is_parked_is_left_to_its_probe() -> None:
     """An uncertain invoice waits among the parked commands already: it is published again once, not twice."""
     world = World(retry_seconds=0.1)
