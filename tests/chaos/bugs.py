@@ -21,6 +21,7 @@ from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event, TryLater
+from agents.ownership import Ownership
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
 from agents.post.ledger_age import LedgerAge
@@ -70,6 +71,10 @@ async def _attempt_not_awaited(self: Pipeline, key: str, entry: LedgerEntry) -> 
     self.tables.invoices[key] = entry
 
 
+async def _leaves_however_old(self: Any) -> None:
+    self.left_at = self.sink.retry.monotonic()
+
+
 def _other_requestid(*_: Any) -> str:
     return uuid.uuid4().hex
 
@@ -87,6 +92,10 @@ async def _nothing_is_found(self: UnsettledAttempts) -> None:
 
 
 def _foreign_records_do_not_matter(self: ChangelogFence) -> None:
+    return None
+
+
+async def _it_is_still_ours(self: Any, realm: str, **_: Any) -> None:
     return None
 
 
@@ -293,10 +302,12 @@ def _by_float(self: Unit, amount: Decimal) -> Decimal:
 BUGS: tuple[Bug, ...] = (
     Bug("the attempt is not recorded", ((documents, "_record_attempt", _attempt_not_recorded),)),
     Bug("the attempt's record is not awaited", ((Pipeline, "record_attempt", _attempt_not_awaited),)),
+    Bug("an attempt leaves however old it is", ((documents._Departure, "__call__", _leaves_however_old),)),
     Bug("a retry has another requestid", ((decision, "requestid", _other_requestid),)),
     Bug("no look-up after a doubtful answer", ((documents, "look_up", _no_look_up),)),
     Bug("attempts of nobody's are not looked up", ((UnsettledAttempts, "find", _nothing_is_found),)),
     Bug("changelogs are not fenced", ((ChangelogFence, "check", _foreign_records_do_not_matter),)),
+    Bug("a company is believed to be ours", ((Ownership, "make_sure", _it_is_still_ours),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),
