@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from agents.delivery import ERROR_HEADER
 from agents.enrich import read_webhook
-from models.commands import COMMANDS, subject_of
+from models.commands import COMMANDS, SetCustomerMapping, subject_of
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
 from models.outcomes import Outcome
@@ -197,7 +197,8 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
             qbo_id = each.body["CustomerRef"]["value"]
             ids[each.realm, invoice["customer_id"], each.body["CurrencyRef"]["value"]].add(qbo_id)
             owners[each.realm, qbo_id].add(invoice["customer_id"])
-    by_hand = {(each.realm, each.customer_id) for each in world.people.mapped if world.forgot_at is not None}
+    mapped = [each for each in world.people.mapped if isinstance(each, SetCustomerMapping)]
+    by_hand = {(each.realm, each.customer_id) for each in mapped if world.forgot_at is not None}
     for (realm, customer_id, _), billed in ids.items():
         if len(billed) > 1 and (realm, customer_id) not in by_hand:  # what a person said, a lost ledger forgets
             yield Broken("other", "a customer is one customer in QuickBooks", f"{realm} {customer_id}", str(billed))

@@ -360,7 +360,7 @@ class People:
         return bool(missing)
 
     def tell_again(self, *, connections: bool) -> None:
-        """What a ledger that is lost knew from people: which customer or item is which, and how to reach the companies."""
+        """What a ledger that is lost knew from people: which customer or item is which, and how to reach companies."""
         for realm in self._quickbooks.books if connections else ():
             if self._connection(realm) is not None:
                 self.connect(realm)
