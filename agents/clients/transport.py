@@ -9,6 +9,10 @@ import aiohttp
 
 ANSWER_BYTES_MAX = 32 * 1_048_576
 
+CONNECT_SECONDS_MAX = 5.0
+"""A connection takes no longer, or nothing is sent: what leaves much later than its sender thought would be believed
+over too early."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -43,7 +47,7 @@ class AiohttpTransport:
     async def __call__(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None, timeout_seconds: float
     ) -> Answer:
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS_MAX)
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False

@@ -21,6 +21,7 @@ from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event, TryLater
+from agents.ownership import Ownership
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
 from agents.post.ledger_age import LedgerAge
@@ -70,6 +71,10 @@ async def _attempt_not_awaited(self: Pipeline, key: str, entry: LedgerEntry) -> 
     self.tables.invoices[key] = entry
 
 
+async def _leaves_however_old(self: Any) -> None:
+    self.left_at = self.sink.retry.monotonic()
+
+
 def _other_requestid(*_: Any) -> str:
     return uuid.uuid4().hex
 
@@ -87,6 +92,10 @@ async def _nothing_is_found(self: UnsettledAttempts) -> None:
 
 
 def _foreign_records_do_not_matter(self: ChangelogFence) -> None:
+    return None
+
+
+async def _it_is_still_ours(self: Any, realm: str, **_: Any) -> None:
     return None
 
 
@@ -340,3 +349,9 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug("money is a float", ((Unit, "major", _by_float),)),
 )
+
+SELDOM: tuple[tuple[Bug, int], ...] = (
+    (Bug("an attempt leaves however old it is", ((documents._Departure, "__call__", _leaves_however_old),)), 1232),
+    (Bug("a company is believed to be ours", ((Ownership, "make_sure", _it_is_still_ours),)), 684),
+)
+"""Not caught within so few seeds, since a worker must stand still at one moment and for long; and a seed that does."""

@@ -30,6 +30,8 @@ class Cluster:
         self.kills: list[tuple[float, str]] = []
         self.happened: Counter[str] = Counter()
         """What else befell the workers, by its name in `met.py`."""
+        self.stops: list[tuple[float, float, str]] = []
+        """From when until when a worker stood still."""
         self._stopped: list[Worker] = []
         self._lost: list[Worker] = []
         self._graves: list[Worker] = []  # kept, or the garbage collector would run what a killed worker never ran
@@ -125,6 +127,7 @@ class Cluster:
         self._at.note(name, "stopped", f"{seconds:.3f} s", moment)
         self.happened[f"stopped: {moment}"] += 1
         self._stopped.append(worker)
+        self.stops.append((self._loop.time(), self._loop.time() + seconds, name))
         worker.stop()
         session_seconds, unaware_seconds = dice.uniform(*SESSION_SECONDS), dice.uniform(0.1, UNAWARE_SECONDS_MAX)
         if seconds > session_seconds:

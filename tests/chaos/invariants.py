@@ -24,7 +24,9 @@ from models.subject import Subject
 from stream.wiring import TokenCipher
 
 from . import poison
+from .log import SLOW_SECONDS_MAX
 from .people import BY_HAND
+from .scene import START
 from .tables import TOMBSTONE, changelog
 from .worker import TOPICS
 from .world import World
@@ -36,6 +38,7 @@ IDENTITY = re.compile(r"(?P<voided>Voided - )?Metronome invoice (?P<invoice_id>\
 CENT = Decimal("0.01")
 WINDOW_SECONDS = 61.0
 """A new owner does not know what the former one sent within the minute."""
+INSTANT_SECONDS = 1e-3
 UNRECORDED_SECONDS = 5.0
 """A worker that dies so soon after a refresh may not have recorded it."""
 
@@ -332,7 +335,8 @@ def _connections(world: World) -> Iterator[Broken]:
 
 
 def _was_lost(world: World, refused: str) -> bool:
-    """Whether any newer token of the same consent was lost on its way, or with a worker that died on receiving it."""
+    """Whether any newer token of the same consent was lost on its way, or with a worker that died on receiving it, or
+    stood still: nobody else can know of it. Or an older one came out of the hands of a worker that had stood still."""
     [family] = [
         {grant.refresh_token, *grant.former}
         for grants in world.people.grants.values()
@@ -341,11 +345,37 @@ def _was_lost(world: World, refused: str) -> bool:
     ]
     if any(world.network.token_answers_lost[token] for token in family):
         return True
-    return any(
-        token in family and 0 <= killed - refreshed <= UNRECORDED_SECONDS and dead == worker
-        for refreshed, worker, token in world.network.refreshed
-        for killed, dead in world.cluster.kills
-    )
+    for left, answered, worker, token in world.network.refreshed:
+        if token not in family:
+            continue
+        if any(0 <= killed - answered <= UNRECORDED_SECONDS and dead == worker for killed, dead in world.cluster.kills):
+            return True
+        stops = [since for since, _, name in world.cluster.stops if name == worker and left <= since]
+        if any(since <= answered + UNRECORDED_SECONDS and not _published(world, left, since) for since in stops):
+            return True
+    return _came_late(world, family)
+
+
+def _published(world: World, since: float, until: float) -> bool:
+    """Whether any tokens came into the topic then, so that whoever reads it knows them."""
+    return any(since <= stored.seconds - START <= until for _, stored in world.log.records(TOPICS["connections"]))
+
+
+def _came_late(world: World, family: set[str]) -> bool:
+    """Whether a worker sent a row to the changelog, stood still, and the broker had it only when that went on: then it
+    lies over the row of its successor, and no worker can have known."""
+    cipher = TokenCipher([world.installation.key])
+    newest: dict[str, datetime] = {}
+    for _, stored in world.log.records(changelog("connections")):
+        row = None if stored.value == TOMBSTONE else ConnectionChanged.model_validate_json(stored.value)
+        if row is None or row.refresh_token is None:
+            continue  # a claim
+        if row.changed_at < newest.get(row.realm, row.changed_at) and cipher.decrypt(row.refresh_token) in family:
+            seconds = stored.seconds - START
+            if any(-INSTANT_SECONDS <= seconds - until <= SLOW_SECONDS_MAX for _, until, _ in world.cluster.stops):
+                return True
+        newest[row.realm] = row.changed_at
+    return False
 
 
 def _secrets(world: World) -> Iterator[Broken]:

@@ -148,8 +148,8 @@ class Network:
         """Refreshes that left while one of the same company by the same worker was under way."""
         self.token_answers_lost: Counter[str] = Counter()
         """By the refresh token that was shown."""
-        self.refreshed: list[tuple[float, str, str]] = []
-        """When which worker had an answer to which refresh token."""
+        self.refreshed: list[tuple[float, float, str, str]] = []
+        """When a refresh left, when its answer was there, which worker's it was, and which token was shown."""
         self.renamed: list[tuple[float, str]] = []
         """Writes of a document that were sent again under another requestid, with no definite answer in between."""
         self.overlapping: list[tuple[float, str]] = []
@@ -240,7 +240,7 @@ class Network:
             self._token_answer_lost(to, request)
             answer = None
         if to == "token" and answer is not None:
-            self.refreshed.append((self._loop.time(), worker, _refresh_token_of(request)))
+            self.refreshed.append((left_at, self._loop.time(), worker, _refresh_token_of(request)))
         if answer is None:
             self._note(worker, "answer lost", request.method, _shown_path(request), b"")
             raise AnswerLost(f"{fault} at {request.path}")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from .bugs import BUGS, Bug
+from .bugs import BUGS, SELDOM, Bug
 from .met import EVERY
 from .run import CATCHING, catch, judge, judge_clean, main, over_processes, summary
 from .world import run
@@ -50,6 +50,13 @@ def test_each_planted_bug_is_caught(bug: Bug) -> None:
     """The seed that caught it when that was last noted goes first: it need not be looked for each time."""
     noted = json.loads(CATCHING.read_text())
     assert catch(bug, first=noted.get(bug.name)).invariant is not None
+
+
+@pytest.mark.parametrize(("bug", "seed"), SELDOM, ids=lambda each: getattr(each, "name", ""))
+def test_a_bug_that_few_seeds_catch_is_caught_by_the_noted_one(bug: Bug, seed: int) -> None:
+    with bug.planted():
+        assert judge(seed).found
+    assert not judge_clean(seed).found
 
 
 def test_a_failing_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,23 @@ async def test_nobody_listening_means_not_sent(transport: AiohttpTransport) -> N
         )
 
 
+async def test_a_connection_that_takes_long_sends_nothing(
+    transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes the connection, and never answers its TLS."""
+    monkeypatch.setattr("agents.clients.transport.CONNECT_SECONDS_MAX", 0.1)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, asyncio.timeout(BOUND_SECONDS / 2):
+        with pytest.raises(NotSent):
+            await transport("POST", url, headers={}, body=b"{}", timeout_seconds=BOUND_SECONDS)
+
+
 @pytest.mark.parametrize(
     "text",
     [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"not HTTP at all\r\n\r\n"],
