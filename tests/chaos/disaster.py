@@ -25,9 +25,11 @@ from .tables import changelog
 from .worker import CONSUMED, TOPICS
 
 Kind = Literal["lost ledger", "expired offsets", "new log", "older ledger"]
-SHARES: dict[Kind, float] = {"lost ledger": 0.15, "expired offsets": 0.08, "new log": 0.08, "older ledger": 0.08}
+SHARES: dict[Kind, float] = {"lost ledger": 0.14, "expired offsets": 0.08, "new log": 0.08, "older ledger": 0.08}
 """The part of the seeds that each one happens in; the first ones go to the first."""
 OFFSETS_LOST: dict[Kind, float] = {"lost ledger": 0.5, "expired offsets": 1.0, "new log": 0.0, "older ledger": 0.5}
+SPARED = 0.01
+"""The part of the seeds before these, which keep their runs: one of them alone catches an unfenced changelog."""
 PAUSE_SECONDS_MAX = 300.0
 """Between the end of the workers and their start."""
 RENEWED: tuple[tuple[TopicRole, ...], ...] = (("commands",), ("invoices",), ("commands", "invoices"))
@@ -58,7 +60,9 @@ class Disaster:
 
 def disaster_of(seed: int, plan: Plan) -> Disaster | None:
     dice = Random(f"disaster {seed}")
-    drawn = dice.random()
+    drawn = dice.random() - SPARED
+    if drawn < 0:
+        return None
     for kind, share in SHARES.items():
         if drawn < share:
             pause = dice.choice((0.0, 0.0, 1.0)) * dice.uniform(0.0, PAUSE_SECONDS_MAX)

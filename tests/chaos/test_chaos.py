@@ -29,7 +29,7 @@ def test_the_seeds_meet_every_kind_of_trouble() -> None:
     faults = frozenset[str]().union(*(each.faults for each in met))
     assert {"quickbooks answer lost", "quickbooks carried out late", "quickbooks 6000", "quickbooks 429"} <= faults
     assert {"token answer lost", "metronome 5xx before"} <= faults
-    assert {"lost ledger", "expired offsets", "new log"} <= faults
+    assert {"lost ledger", "expired offsets", "new log", "older ledger"} <= faults
     assert sum(each.kills for each in met) > 20
     assert any(each.reconnects for each in met)
     assert {each.memory for each in met} == {"on", "short", "off"}

@@ -87,7 +87,8 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        await asyncio.gather(nemesis.run(), self.people.live(self.plan), self._disaster())
+        happens = [] if self.disaster is None else [self._happens(self.disaster)]
+        await asyncio.gather(nemesis.run(), self.people.live(self.plan), *happens)
         if self.poison is not None:
             await self._others_go_on()
         for _ in range(REPAIRS_MAX):
@@ -97,11 +98,10 @@ class World:
                 return
         self.never_quiet = True
 
-    async def _disaster(self) -> None:
-        if self.disaster is not None:
-            operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
-            await operator.run()
-            self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
+    async def _happens(self, disaster: Disaster) -> None:
+        operator = Operator(disaster, self.cluster, self.log, self.network, self.people, self.loop)
+        await operator.run()
+        self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
     async def _others_go_on(self) -> None:
         """For an hour of fair weather; then Metronome answers for the poisoned one too."""
