@@ -185,6 +185,13 @@ def _nothing_is_missed(self: LedgerAge, *_: Any) -> bool:
     return False
 
 
+_dated_to = LedgerAge._dated_to
+
+
+def _told_in_vain(self: LedgerAge) -> Any:
+    return None if self.ledger_since is None else _dated_to(self)
+
+
 def _seen_at_once(self: LedgerAge, now: Any) -> float:
     return 0.0
 
@@ -328,6 +335,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a new ledger looks nothing up", ((LedgerAge, "misses", _nothing_is_missed),)),
     Bug("what a lost ledger knew better is posted", ((LedgerAge, "has_forgotten", _nothing_is_missed),)),
     Bug("a new ledger believes at once that nothing is there", ((LedgerAge, "unseen_seconds", _seen_at_once),)),
+    Bug("a restored ledger looks nothing up", ((LedgerAge, "_dated_to", _told_in_vain),)),
     Bug("a new log is taken for the former one", ((LedgerAge, "is_of_this_log", _of_this_log),)),
     Bug("facts of a new topic are older", ((facts, "_has_older_facts", _by_offset_alone),)),
     Bug("older tokens replace newer ones", ((connections, "newest", _whatever_comes),)),

@@ -25,6 +25,7 @@ from stream.wiring import TokenCipher
 
 from . import poison
 from .log import SLOW_SECONDS_MAX
+from .network import RUN_SECONDS_MAX
 from .people import BY_HAND
 from .scene import START
 from .tables import TOMBSTONE, changelog
@@ -132,7 +133,11 @@ def _void_finds_nothing(world: World, invoice: Json, document: Document) -> bool
     """A void says no customer and no date: what the ledger does not know it finds by its number, if the company keeps
     that."""
     company = world.quickbooks.books[document.realm].company
-    return invoice["status"] == "VOID" and not company.custom_txn_numbers and _is_of_before_the_ledger(world, document)
+    return (
+        invoice["status"] == "VOID"
+        and not company.custom_txn_numbers
+        and _is_of_before_the_ledger(world, document, RUN_SECONDS_MAX)
+    )
 
 
 def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Broken]:
@@ -181,9 +186,10 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
             yield Broken("other", "the ledger equals the books", invoice_id, f"{entry.state}, but not in the books")
 
 
-def _is_of_before_the_ledger(world: World, document: Document) -> bool:
+def _is_of_before_the_ledger(world: World, document: Document, late_seconds: float = 0.0) -> bool:
+    """`late_seconds`: how long after its sender's end it may have come."""
     made_at = datetime.fromisoformat(document.body["MetaData"]["CreateTime"]).timestamp()
-    return world.forgot_at is not None and made_at <= world.forgot_at
+    return world.forgot_at is not None and made_at <= world.forgot_at + late_seconds
 
 
 def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:

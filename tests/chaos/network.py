@@ -163,6 +163,8 @@ class Network:
         self.refusing: dict[str, tuple[str, float]] = {}
         """By company, which of `REFUSING` it answers now, and until when."""
         self.leaves: Callable[[str, Literal["a write leaves", "a refresh leaves"]], None] = lambda worker, what: None
+        self.awaited: asyncio.Future[None] | None = None
+        """Done when the next document is on its way; that is carried out late, whatever the weather."""
         self.injected: Counter[str] = Counter()
         self._metronome = metronome
         self._quickbooks = quickbooks
@@ -203,6 +205,7 @@ class Network:
         self._watch(worker, realm, refresh)
         document, written = _document_of(request), (request.query.get("operation", ""), request.body)
         writes_document = _writes_document(request)
+        fault = None
         if writes_document:
             self._writing[worker, document] += 1
             if self._writing[worker, document] > 1:
@@ -210,6 +213,8 @@ class Network:
             requestid = request.query.get("requestid", "")
             if self._loop.time() >= self._cut_off_until[worker]:
                 self.writes(worker)
+                if self.awaited is not None and not self.awaited.done():
+                    fault = self._late()
             former = self._requestids[document].setdefault(written, requestid)
             if former != requestid and document not in self._used_before:
                 self.renamed.append((self._loop.time(), realm))
@@ -217,7 +222,9 @@ class Network:
             self.leaves(worker, "a write leaves")
         elif refresh is not None:
             self.leaves(worker, "a refresh leaves")
-        fault = "not sent" if self._loop.time() < self._cut_off_until[worker] else self._fault(to, request)
+        if self._loop.time() < self._cut_off_until[worker]:
+            fault = "not sent"
+        fault = fault or self._fault(to, request)
         self._note(worker, to, request.method, _shown_path(request), fault or "", request.body)
         left_at = self._loop.time()
         try:
@@ -282,6 +289,12 @@ class Network:
             return None
         self.injected[f"{to} {kind}"] += 1
         return kind
+
+    def _late(self) -> str:
+        assert self.awaited is not None
+        self.awaited.set_result(None)
+        self.injected["quickbooks carried out late"] += 1
+        return "carried out late"
 
     async def _carried(
         self, to: str, request: http.Request, fault: str | None, timeout_seconds: float

@@ -91,7 +91,9 @@ class World:
         await self.cluster.start()
         nemesis = Nemesis(self.plan, self.cluster, self.network, self.loop, self.installation.dice)
         self.network.poisoned = self.poison
-        lives = [nemesis.run(), self.people.live(self.plan), self._disaster()]
+        lives = [nemesis.run(), self.people.live(self.plan)]
+        if self.disaster is not None:
+            lives.append(self._happens(self.disaster))
         if self.plan.stops:
             stops = Stops(self.seed, self.plan.stops, self.cluster, self.network, self.log, self.loop)
             lives.append(stops.run(self.plan.seconds))
@@ -105,11 +107,10 @@ class World:
                 return
         self.never_quiet = True
 
-    async def _disaster(self) -> None:
-        if self.disaster is not None:
-            operator = Operator(self.disaster, self.cluster, self.log, self.network, self.people, self.loop)
-            await operator.run()
-            self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
+    async def _happens(self, disaster: Disaster) -> None:
+        operator = Operator(disaster, self.cluster, self.log, self.network, self.people, self.loop)
+        await operator.run()
+        self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
     async def _others_go_on(self, poisoned: str) -> None:
         """For an hour of fair weather; then Metronome answers for the poisoned one too, or never does."""
