@@ -123,6 +123,7 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
         return gone
     if entry is not None and entry.handed_to is not None:  # it came back
         entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
+        sink.tables.invoices[key] = entry  # also should this command have to wait
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated

@@ -6,6 +6,7 @@ import pytest
 
 from agents.post.ledger_age import LedgerAge
 from models.commands import Command, HandOver, PostInvoice
+from models.document import CustomerReference
 from models.events import InvoiceHandedOver
 from models.outcomes import Outcome
 from models.subject import ROUTING
@@ -148,6 +149,17 @@ async def test_what_a_lost_ledger_may_have_attempted_stays(world: World) -> None
     handed, told = await run_all(world, a_hand_over())
     assert (handed.result, told.result, told.adopted) == ("unchanged", "posted", True)
     assert (len(world.live()), world.handed_over) == (1, [])
+
+
+async def test_what_comes_back_and_has_to_wait_is_ours_all_the_same(world: World) -> None:
+    """A command from before it went that is told once more finds it here, and leaves it waiting."""
+    unknown = a_post(customer=CustomerReference(customer_id="c-1", name="Nobody"))
+    await run_all(world, unknown, a_hand_over())
+    [waits] = await run_all(world, unknown.replace(owner_epoch=2))
+    assert (waits.result, waits.waits_for) == ("parked", "customer/c-1")
+    assert world.entry(INVOICE_ID).handed_to is None
+    [again] = await run_all(world, unknown)
+    assert (again.result, again.waits_for, len(world.waiting)) == ("parked", "customer/c-1", 1)
 
 
 async def test_what_comes_back_is_posted_here(world: World) -> None:
