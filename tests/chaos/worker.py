@@ -29,7 +29,7 @@ from stream.wiring import TokenCipher
 from .log import Log, Producer, Reader, partition_of
 from .loop import VirtualLoop
 from .network import METRONOME_URL, QUICKBOOKS_URL, TOKEN_URL, Network
-from .scene import REALM_FIELD, START
+from .scene import REALM_FIELD
 from .tables import LoggedTable
 
 TOPICS: dict[TopicRole, str] = {
@@ -56,6 +56,8 @@ class Installation:
     log: Log
     network: Network
     loop: VirtualLoop
+    start: float
+    """Epoch seconds."""
     dice: Random
     policy: Policy
     limits: RateLimits
@@ -97,7 +99,7 @@ class Worker:
         self.readers = {agent.name: self._attached(agent) for agent in self.pipeline.agents}
 
     def clock(self) -> float:
-        return START + self._at.loop.time() + self.clock_offset_seconds
+        return self._at.start + self._at.loop.time() + self.clock_offset_seconds
 
     @property
     def idle(self) -> bool:

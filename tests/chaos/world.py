@@ -20,7 +20,7 @@ from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
-from . import poison
+from . import mappings, poison, policies
 from .cluster import Cluster
 from .log import Log
 from .loop import Spinning, Stuck, VirtualLoop
@@ -156,15 +156,19 @@ def run(seed: int) -> World:
 
 
 def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
+    plot = plot_of(seed, dice)
+    policy = policies.policy_of(seed, POLICY, plot.scene)
+    policies.prepare(plot.scene, policy, seed)
+    start = policies.start_of(seed, policy)
+
     def clock() -> float:
-        return START + loop.time()
+        return start + loop.time()
 
     trace: list[Noted] = []
 
     def note(*parts: Any) -> None:
         trace.append(Noted(loop.time(), parts))
 
-    plot = plot_of(seed, dice)
     log = Log(clock)
     log.noted = lambda topic, partition, offset, stored: note("log", f"{topic}[{partition}]@{offset}", stored.value)
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
@@ -183,8 +187,9 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         log=log,
         network=network,
         loop=loop,
+        start=start,
         dice=dice,
-        policy=POLICY.model_copy(update={"name_clash": dice.choice(("park", "suffix"))}),
+        policy=policy.model_copy(update={"name_clash": dice.choice(("park", "suffix"))}),
         limits=limits,
         client=client,
         metronome_token=token,
@@ -202,6 +207,7 @@ def _world(seed: int, plan: Plan, dice: Random, loop: VirtualLoop) -> World:
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
+    people.acts = mappings.acts_of(seed, plan.seconds)
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
@@ -222,6 +228,8 @@ def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metrono
             add_customer(books, each.id, each.name, START, each.currency)
         for each in plot.scene.quickbooks_items:
             add_item(books, each.id, each.name, START)
+        if people.policy != POLICY.model_copy(update={"name_clash": people.policy.name_clash}):
+            policies.open_books(books)
         if realm not in plot.connected_late:
             people.connect(realm)
     for invoice_id in plot.handwritten:
