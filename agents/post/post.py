@@ -183,7 +183,7 @@ async def _reverse(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Repo
         reversal.close(command, f"{entry.doc_number} takes it back", sink)
         return Report("unchanged", entry, reason="it is taken back already")
     retries, look_up_first = sink.retries(command.realm), entry.look_up_first
-    entry, ours = await reversal.live_document(entry, sink, retries)
+    entry, ours = await reversal.live_document(entry, sink, retries, reversal.resolved_or_none(command, sink))
     if entry.state == "voided":  # a person took ours back
         return _of_write(documents.adopted(entry, "voided", sink), STAYS_VOIDED, rule=VOIDED_RULE)
     original = reversal.original_of(command, sink)
