@@ -29,7 +29,7 @@ from stream.wiring import TokenCipher
 from .log import Log, Producer, Reader, partition_of
 from .loop import VirtualLoop
 from .network import METRONOME_URL, QUICKBOOKS_URL, TOKEN_URL, Network
-from .scene import REALM_FIELD
+from .scene import REALM_FIELD, START
 from .tables import LoggedTable
 
 TOPICS: dict[TopicRole, str] = {
@@ -56,8 +56,6 @@ class Installation:
     log: Log
     network: Network
     loop: VirtualLoop
-    start: float
-    """Epoch seconds."""
     dice: Random
     policy: Policy
     limits: RateLimits
@@ -73,6 +71,8 @@ class Installation:
     write_back_items: bool
     trust_requestids: bool
     batch_size: int
+    start: float = START
+    """Epoch seconds."""
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
     note: Callable[..., None] = lambda *_: None
