@@ -1,6 +1,5 @@
 """How the companies of one run want their invoices kept: some of the policy's fields, by the seed."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -53,7 +52,7 @@ def _name(change: Change) -> str:
 
 
 _ALL = (*VOIDS, *(one for among in CHANGES for one in among))
-EVERY = tuple(map(_name, _ALL))
+EVERY = tuple(dict.fromkeys(map(_name, _ALL)))
 
 
 def policy_of(seed: int, base: Policy, scene: Scene) -> Policy:
@@ -79,11 +78,9 @@ def start_of(seed: int, policy: Policy) -> float:
     return START - START % DAY_SECONDS + DAY_SECONDS - dice.uniform(0.0, MIDNIGHT_SECONDS_MAX)
 
 
-def told(policy: Policy) -> Iterator[str]:
+def told(policy: Policy) -> set[str]:
     """What differs from the default, by its name in `met.py`."""
-    for one in _ALL:
-        if all(getattr(policy, field) == value for field, value in one.items()):
-            yield _name(one)
+    return {_name(one) for one in _ALL if all(getattr(policy, field) == value for field, value in one.items())}
 
 
 def prepare(scene: Scene, policy: Policy, seed: int) -> None:
