@@ -6,10 +6,12 @@ same requestid. So a write that was carried out is found whether QuickBooks reme
 (docs/vendors/quickbooks.md §3.2, §3.3). What is to be done next is decided in `decision.py`; here it is done.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
 from agents.clients.failures import (
+    DuplicateNumber,
     DuplicateRequest,
     Failure,
     OutcomeUnknown,
@@ -88,25 +90,33 @@ async def void_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> Wri
     return done if isinstance(done, Written) else None
 
 
-async def settle(entry: LedgerEntry, sink: Sink, retries: Retries) -> LedgerEntry:
+async def settle(entry: LedgerEntry, sink: Sink, retries: Retries, resolved: Resolved | None = None) -> LedgerEntry:
     """Learn what became of an attempt without a result: the entry as the books have it, also put into the table.
 
-    A new document may still come while QuickBooks runs the write; so long it is waited for. Raises the failure that
+    A new document may still come while QuickBooks runs the write; so long it is waited for. Where the row knows of no
+    attempt although there may have been one, `resolved` tells for whom the document would be. Raises the failure that
     outlasted the attempts.
     """
-    settled = await _carry_out(_HaveNoAttempt(), entry, sink, retries)
+    sought = None if resolved is None else HaveDocument(entry.realm, resolved, sink.tables.doc_numbers)
+    settled = await _carry_out(_HaveNoAttempt(sought), entry, sink, retries, resolved)
     assert isinstance(settled, LedgerEntry)
     return settled
 
 
+@dataclass(frozen=True)
 class _HaveNoAttempt:
-    """That nothing is unknown: reached as soon as the attempt is settled, without a write of its own."""
+    """That nothing is unknown: reached as soon as the attempt is settled, without a write of its own. `sought` is what
+    is looked for where no attempt is known."""
+
+    sought: HaveDocument | None
 
     def reached(self, entry: LedgerEntry) -> Reached | None:
         return "settled"
 
-    def write(self, entry: LedgerEntry, numbers_taken: Any) -> None:
-        return None
+    def write(self, entry: LedgerEntry, numbers_taken: Mapping[str, DuplicateNumber]) -> Send | Refuse | Park | None:
+        if self.sought is None or entry.attempt is not None:
+            return None
+        return self.sought.write(entry, numbers_taken)
 
 
 async def _carry_out(

@@ -6,7 +6,7 @@ from typing import Any
 
 from agents.clients.failures import MappingBroken, OutcomeUnknown
 from agents.clients.quickbooks_errors import checked, listed
-from models.document import Kind, is_ours
+from models.document import Kind, is_ours, reversed_id
 from models.ledger import Attempt, LedgerEntry, move
 from models.quickbooks import ENTITY, QUERY_LAG_SECONDS, quoted
 
@@ -75,7 +75,9 @@ def deleted(entry: LedgerEntry, at: datetime) -> LedgerEntry:
 
 async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict[str, Any] | None:
     """Our document by its number, or by customer and date when the company does not keep our numbers
-    (docs/vendors/quickbooks.md §1.8). What an unknown ledger of before wrote may have any number of the invoice.
+    (docs/vendors/quickbooks.md §1.8). What an unknown ledger of before wrote may have any number of the invoice. What
+    takes another one back has the date on which the void became known, which may be told of on several days: it is
+    looked for among the customer's newest, whatever their date (§2.4).
 
     A voided one only when there is no other: somebody took it back, and it must not be posted a second time.
     """
@@ -84,8 +86,9 @@ async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict
     wanted = ", ".join(map(quoted, numbers))
     wheres = [f"DocNumber = {wanted}" if len(numbers) == 1 else f"DocNumber IN ({wanted})"]
     if attempt.customer_ref is not None and attempt.txn_date is not None:
-        date = quoted(attempt.txn_date.isoformat())
-        wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} AND TxnDate = {date}")
+        is_dated = reversed_id(entry.invoice_id) is None
+        date = f"AND TxnDate = {quoted(attempt.txn_date.isoformat())}" if is_dated else "ORDERBY TxnDate DESC"
+        wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} {date}")
     for where in wheres:
         statement = f"SELECT * FROM {entity} WHERE {where} MAXRESULTS 1000"  # noqa: S608 - literals are quoted
         response = await sink.books.query(entry.realm, statement)

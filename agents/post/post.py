@@ -126,7 +126,8 @@ async def _invoice(command: InvoiceCommand, at: Address, sink: Sink) -> Report:
     if sink.ledger_age.has_forgotten(command, entry):
         return forgotten(command)
     if entry is not None and entry.handed_to is not None:  # it came back
-        sink.tables.invoices[key] = entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
+        entry = entry.replace(handed_to=None, owner_epoch=command.owner_epoch)
+        sink.tables.invoices[key] = entry  # also should this command have to wait
     is_ours = entry is not None and sink.ledger_age.is_of_this_log(entry.changed_at)
     if entry is not None and is_ours and (repeated := _already_executed(entry, command, at)) is not None:
         return repeated
@@ -186,7 +187,7 @@ async def _reverse(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Repo
         reversal.close(command, f"{entry.doc_number} takes it back", sink)
         return Report("unchanged", entry, reason="it is taken back already")
     retries, look_up_first = sink.retries(command.realm), entry.look_up_first
-    entry, ours = await reversal.live_document(entry, sink, retries)
+    entry, ours = await reversal.live_document(entry, sink, retries, reversal.resolved_or_none(command, sink))
     if entry.state == "voided":  # a person took ours back
         return _of_write(documents.adopted(entry, "voided", sink), STAYS_VOIDED, rule=VOIDED_RULE)
     original = reversal.original_of(command, sink)

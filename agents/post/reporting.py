@@ -61,7 +61,7 @@ class Report:
     follows: tuple[Published, ...] = ()
 
 
-_OF_ENTRY = ("kind", "qbo_id", "sync_token", "doc_number", "total", "currency")
+OF_ENTRY = ("kind", "qbo_id", "sync_token", "doc_number", "total", "currency")
 _OF_WRITE = ("requestid", "intuit_tid", "adopted", "attempts")
 _OF_MAPPING = ("qbo_id", "name")
 
@@ -86,7 +86,7 @@ def conclude(report: Report, delivered: Delivered[Command], started_at: Moment, 
         )
         sink.tables.invoices[entry.key] = entry
     fields: dict[str, Any] = {}
-    for source, names in ((entry, _OF_ENTRY), (report.written, _OF_WRITE), (report.mapping, _OF_MAPPING)):
+    for source, names in ((entry, OF_ENTRY), (report.written, _OF_WRITE), (report.mapping, _OF_MAPPING)):
         if source is not None:
             fields |= {name: getattr(source, name) for name in names}
     return Outcome(

@@ -8,7 +8,7 @@ from models.record import Address
 from models.subject import MAPPING, QUICKBOOKS, RowKey, Subject
 
 from .parked import again
-from .reporting import OLDER_FACTS, WAITING
+from .reporting import NEVER_POSTED, OF_ENTRY, OLDER_FACTS, VOIDED_RULE, WAITING
 from .sink import Sink
 
 LOST_RULE = "command deleted"
@@ -20,16 +20,44 @@ async def after(outcome: Outcome, command: Command, sink: Sink) -> list[Command 
     """Enters the outcome into the parked commands, and returns those to publish again because of it, in order; and an
     outcome for each whose command is gone."""
     lost = sink.parked.take_lost(outcome.realm, frozenset()) if isinstance(command, ResumeParked) else []
+    told = _closed(outcome, command, sink)
     chosen = _released(outcome, command, sink)
     if (cause := sink.circuit_breaker.take_closed(outcome.realm)) is not None:
         chosen += sink.parked.released_by(outcome.realm, cause, sink.now())
     if not chosen:
-        return [_lost(each, sink) for each in lost]
+        return [*told, *(_lost(each, sink) for each in lost)]
     in_order = sorted(dict.fromkeys(chosen), key=lambda at: (at.partition, at.offset))
     recalled = await sink.read_commands(in_order)
     lost += sink.parked.take_lost(outcome.realm, recalled.gone) if recalled.gone else []
     resumed = again(recalled.commands, sink.policy_of(outcome.realm), sink.now())
-    return [*(_lost(each, sink) for each in lost), *resumed]
+    return [*told, *(_lost(each, sink) for each in lost), *resumed]
+
+
+def _closed(outcome: Outcome, command: Command, sink: Sink) -> list[Outcome]:
+    """What is said of the invoice that was taken back, or of which there was nothing to take back: whatever it waited
+    for, it waits no more. Its own command may never come again, when it was a draft."""
+    if not isinstance(command, PostInvoice) or command.document.reverses is None or outcome.result in WAITING:
+        return []
+    subject = Subject.invoice(command.document.reverses)
+    entry = sink.tables.invoices.get(RowKey.of(outcome.realm, subject.id))
+    if entry is None or entry.state != "voided":
+        return []
+    sink.parked.unpark(outcome.realm, subject, outcome.command)
+    closed = Outcome(
+        realm=outcome.realm,
+        subject=subject,
+        command_type=outcome.command_type,
+        command=outcome.command,
+        result="skipped" if entry.qbo_id is None else "voided",
+        rule=NEVER_POSTED if entry.qbo_id is None else VOIDED_RULE,
+        reason=entry.reason,
+        facts=outcome.facts,
+        received_at=outcome.received_at,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        **{name: getattr(entry, name) for name in OF_ENTRY},
+    )
+    return [closed]
 
 
 def _lost(row: Waiting, sink: Sink) -> Outcome:

@@ -12,7 +12,7 @@ from models.ledger import LedgerEntry, move
 from models.subject import Cause, RowKey
 
 from . import documents, lookup, numbers
-from .resolve import Resolved
+from .resolve import Resolved, resolve
 from .sink import Parked, Sink
 
 BY_HAND = "void it in QuickBooks, or give a credit memo for it; then nothing is left to do here"
@@ -28,12 +28,23 @@ def original_of(command: PostInvoice, sink: Sink) -> LedgerEntry:
     return numbers.marked(entry, sink.tables.doc_numbers)
 
 
-async def live_document(entry: LedgerEntry, sink: Sink, retries: Retries) -> tuple[LedgerEntry, dict[str, Any] | None]:
+def resolved_or_none(command: PostInvoice, sink: Sink) -> Resolved | None:
+    """What the command would write, as far as the tables know its customer and items."""
+    try:
+        return resolve(command, sink)
+    except Parked:
+        return None
+
+
+async def live_document(
+    entry: LedgerEntry, sink: Sink, retries: Retries, resolved: Resolved | None = None
+) -> tuple[LedgerEntry, dict[str, Any] | None]:
     """The entry with its attempt settled, and its live document as QuickBooks has it; None when there is none.
+    `resolved` as in `documents.settle`.
 
     Raises the failure that outlasted the attempts.
     """
-    entry = await documents.settle(entry, sink, retries)
+    entry = await documents.settle(entry, sink, retries, resolved)
     while entry.in_books:
         try:
             found = await lookup.fetched(entry, entry.kind or "invoice", sink)

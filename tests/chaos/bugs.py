@@ -23,18 +23,20 @@ from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event, TryLater
 from agents.ownership import Ownership
 from agents.pipeline import ChangelogFence, Pipeline
-from agents.post import customers, decision, documents, facts, find_or_create, lookup, post
+from agents.post import customers, decision, documents, facts, find_or_create, lookup, post, reversal
 from agents.post.ledger_age import LedgerAge
+from agents.post.reporting import Report
 from agents.post.unsettled import UnsettledAttempts
 from agents.translate import amounts, eligibility, lines, rounding, translate
 from agents.translate.declined import skipped
 from models import money
-from models.commands import NOT_FINALIZED
+from models.commands import NOT_FINALIZED, SetCustomerMapping
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, Owner, move
 from models.metronome import DECIDED
 from models.money import EXACT, Unit
 from models.outcomes import ErrorFacts
+from models.subject import RowKey
 
 from .log import Stored
 from .tables import LoggedTable
@@ -111,6 +113,19 @@ def _no_claims(command: Any) -> Claims:
     return Claims()
 
 
+def _the_custom_field_goes_first(row: Any, need: Any) -> bool:
+    return row is not None and row.qbo_id == need.qbo_id
+
+
+def _whoever_was_first(command: Any, at: Any, sink: Any) -> Any:
+    rows = sink.tables.customers if isinstance(command, SetCustomerMapping) else sink.tables.items
+    named = command.customer_id if isinstance(command, SetCustomerMapping) else command.product_id
+    known = rows.get(RowKey.of(command.realm, named))
+    return _set(command, at, sink) if known is None else Report("mapped", mapping=known)
+
+
+_set = post._set_mapping
+
 # The answers
 
 _read = quickbooks_faults.read
@@ -165,6 +180,26 @@ def _ids_as_they_come(found: dict[str, Any]) -> dict[str, Any]:
 def _whoever_answers(*_: Any) -> None:
     return None
 
+
+# Voids
+
+
+async def _a_void_that_fails_is_none(entry: LedgerEntry, *more: Any) -> Any:
+    try:
+        return await _voided(entry, *more)
+    except Failure:
+        return None
+
+
+def _all_are_voided(invoice_id: str, reason: str, facts: Any, at: Any, by_hand: str | None = None) -> Any:
+    return _void_command(invoice_id, reason, facts, at)
+
+
+def _not_closed(*_: Any) -> None:
+    return None
+
+
+_voided, _void_command = documents.void_document, translate._void
 
 # What Metronome has not decided
 
@@ -315,6 +350,8 @@ BUGS: tuple[Bug, ...] = (
     Bug("changelogs are not fenced", ((ChangelogFence, "check", _foreign_records_do_not_matter),)),
     Bug("an equal DocNumber is enough", ((lookup, "is_ours", _any_document_is_ours),)),
     Bug("adopt any customer of that name", ((customers, "_choose", _any_customer_of_that_name),)),
+    Bug("a mapping set by a person gives way to a match", ((post, "_set_mapping", _whoever_was_first),)),
+    Bug("the custom field goes before what a person says", ((customers, "_speaks_for", _the_custom_field_goes_first),)),
     Bug("claims are forgotten", ((post, "claims", _no_claims),)),
     Bug("5xx is taken as a refusal", ((quickbooks_client, "read", _5xx_means_refused),)),
     Bug("a page without a Fault is taken as a refusal", ((quickbooks_client, "read", _a_page_means_refused),)),
@@ -329,6 +366,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("an answer about another document is believed", ((documents, "require_ours", _whoever_answers),)),
     Bug("trouble is dropped", ((post, "post", _trouble_is_dropped),)),
     Bug("an early webhook is decided", ((eligibility, "check_final", _early_is_decided),)),
+    Bug("a refused void is forgotten", ((documents, "void_document", _a_void_that_fails_is_none),)),
+    Bug("a void that is left to a person is carried out", ((translate, "_void", _all_are_voided),)),
+    Bug("what was taken back stays open", ((reversal, "close", _not_closed),)),
     Bug("429 is ignored", ((RateLimiter, "pause", _no_wait_after_429),)),
     Bug("an invoice goes where the routing says", ((enrich.Owners, "of", _wherever_the_routing_says),)),
     Bug("an invoice that was attempted is handed over", ((LedgerEntry, "ever_attempted", _never_attempted),)),

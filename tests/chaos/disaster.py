@@ -20,7 +20,6 @@ from .loop import VirtualLoop
 from .nemesis import Plan
 from .network import Network
 from .people import People
-from .scene import START
 from .tables import changelog
 from .worker import CONSUMED, TOPICS
 
@@ -104,7 +103,14 @@ class Operator:
     None when that did not happen."""
 
     def __init__(
-        self, disaster: Disaster, cluster: Cluster, log: Log, network: Network, people: People, loop: VirtualLoop
+        self,
+        disaster: Disaster,
+        cluster: Cluster,
+        log: Log,
+        network: Network,
+        people: People,
+        loop: VirtualLoop,
+        start: float,
     ) -> None:
         self.forgot_at: float | None = None
         self.renewed_at: float | None = None
@@ -114,6 +120,7 @@ class Operator:
         self._network = network
         self._people = people
         self._loop = loop
+        self._start = start
 
     async def run(self) -> None:
         await asyncio.sleep(self._disaster.seconds * (EARLY if self._disaster.at_a_write else 1.0))
@@ -153,7 +160,7 @@ class Operator:
 
     def _ledger_is_older(self) -> LedgerAge:
         self.forgot_at = self._now()
-        until = START + self._loop.time() * self._disaster.kept
+        until = self._start + self._loop.time() * self._disaster.kept
         for (topic, _), records in self._log.partitions.items():
             if topic in map(changelog, TABLES):
                 del records[sum(each.seconds <= until for each in records) :]
@@ -170,7 +177,7 @@ class Operator:
         return LedgerAge(log_since=since, facts_since=since if "invoices" in roles else None)
 
     def _now(self) -> float:
-        return START + self._loop.time()
+        return self._start + self._loop.time()
 
     async def _until_a_write(self) -> None:
         self._network.awaited = self._loop.create_future()

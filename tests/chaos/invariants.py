@@ -16,18 +16,20 @@ from pydantic import BaseModel
 
 from agents.delivery import ERROR_HEADER
 from agents.enrich import read_webhook
-from models.commands import COMMANDS, SetCustomerMapping, subject_of
+from models.commands import COMMANDS, subject_of
+from models.document import reversal_id, reversed_id
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
 from models.outcomes import Outcome
+from models.quickbooks import ENTITY
 from models.subject import Subject
 from stream.wiring import TokenCipher
 
 from . import poison
 from .log import SLOW_SECONDS_MAX
+from .mappings import customers_mapped
 from .network import RUN_SECONDS_MAX
 from .people import BY_HAND
-from .scene import START
 from .tables import TOMBSTONE, changelog
 from .worker import TOPICS
 from .world import World
@@ -73,10 +75,12 @@ def broken(world: World) -> list[Broken]:
     documents = _documents(world)
     checks = (
         _once(world, documents),
+        _taken_back(world, documents),
         _orphans(world, documents),
         _ledger(world, documents),
         _customers(world, documents),
         _asked_in_vain(world),
+        _mapped(world),
         _outcomes(world),
         _events(world),
         _acknowledged(world),
@@ -117,11 +121,11 @@ def _once(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken
     for invoice_id, invoice in world.metronome.invoices.items():
         live = [each for each in documents[invoice_id] if not each.voided]
         wanted = invoice["status"] == "FINALIZED" and invoice["billable_status"] == "billable"
-        wanted = wanted and invoice_id != never_told
+        wanted = wanted and invoice_id != never_told and not _is_skipped(world, invoice)
         ids = ", ".join(f"{each.kind} {each.body['Id']}" for each in documents[invoice_id])
         if len(documents[invoice_id]) > 1:
             yield Broken("duplicates", "an invoice stands once in the books", invoice_id, f"{ids} in the books")
-        elif live and not wanted and not _void_finds_nothing(world, invoice, live[0]):
+        elif live and not wanted and not (_stays(world, invoice) or _void_finds_nothing(world, invoice, live[0])):
             yield Broken("other", "only finalized billable invoices stand in the books", invoice_id, ids)
         elif not live and wanted and not world.people.meddled.get(invoice_id, set()) & {"delete", "void"}:
             yield Broken("lost", "every finalized billable invoice is in the books", invoice_id, ids or "nothing")
@@ -140,10 +144,54 @@ def _void_finds_nothing(world: World, invoice: Json, document: Document) -> bool
     )
 
 
-def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Broken]:
+def _is_skipped(world: World, invoice: Json) -> bool:
+    """By policy: nothing is due, or there is no line that would say so."""
+    policy = world.people.policy
+    empty = all(line.get("quantity") == 0 and line["total"] == 0 for line in invoice["line_items"])
+    dropped = empty and policy.zero_quantity_lines == "drop"
+    return _total(invoice)[0] == 0 and (policy.zero_total == "skip" or dropped)
+
+
+def _stays(world: World, invoice: Json) -> bool:
+    """Whether the document of a voided invoice is not voided by us: a credit memo takes it back, or a person does."""
+    return invoice["status"] == "VOID" and world.people.policy.voids != "void"
+
+
+def _taken_back(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
+    """A voided invoice whose document stays is taken back once, to the cent, where policy says so; no other one is."""
+    by_credit_memo = world.people.policy.voids == "credit-memo"
+    for invoice_id, invoice in world.metronome.invoices.items():
+        found, memos = documents.get(invoice_id, []), documents.get(reversal_id(invoice_id), [])
+        live = [each for each in found if not each.voided]
+        meddled = world.people.meddled.keys() & {invoice_id, reversal_id(invoice_id)}
+        if len(memos) > 1:
+            ids = ", ".join(f"{each.kind} {each.body['Id']}" for each in memos)
+            yield Broken("duplicates", "an invoice is taken back once", invoice_id, ids)
+        elif memos and not (_stays(world, invoice) and by_credit_memo):
+            yield Broken("other", "only what was voided is taken back", invoice_id, memos[0].body["Id"])
+        elif memos and live:
+            sides = [(each.realm, each.body["CustomerRef"], each.body["CurrencyRef"]) for each in (live[0], memos[0])]
+            amounts = [Decimal(each.body["TotalAmt"]) for each in (live[0], memos[0])]
+            if sides[0] != sides[1] or amounts[0] != amounts[1] or live[0].kind == memos[0].kind:
+                says = f"{sides[0]} {amounts[0]} by {sides[1]} {amounts[1]}"
+                yield Broken("cents off", "it is taken back to the cent", invoice_id, says)
+        elif memos and not meddled:
+            yield Broken("other", "only what stands is taken back", invoice_id, memos[0].body["Id"])
+        elif live and by_credit_memo and invoice["status"] == "VOID" and not meddled:
+            yield Broken("lost", "a voided invoice is taken back", invoice_id, live[0].body["Id"])
+        if len(found) > len(live) and world.people.policy.voids != "void" and not meddled:
+            yield Broken("other", "by policy no document is voided", invoice_id, found[0].body["Id"])
+
+
+def _total(invoice: Json) -> tuple[Decimal, str]:
+    """To the cent, and its currency."""
     unit: str = invoice["credit_type"]["name"]
     per_major, currency = (100, unit.removesuffix(" (cents)")) if unit.endswith(" (cents)") else (1, unit)
-    total = (Decimal(invoice["total"]) / per_major).quantize(CENT, ROUND_HALF_UP)
+    return (Decimal(invoice["total"]) / per_major).quantize(CENT, ROUND_HALF_UP), currency
+
+
+def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Broken]:
+    total, currency = _total(invoice)
     signed = Decimal(document.body["TotalAmt"]) * (-1 if document.kind == "CreditMemo" else 1)
     if signed != total or document.body["CurrencyRef"]["value"] != currency:
         found = f"{signed} {document.body['CurrencyRef']['value']} in the books, {total} {currency} in Metronome"
@@ -154,7 +202,7 @@ def _exact(invoice: Json, document: Document, realms: set[str]) -> Iterator[Brok
 
 def _orphans(world: World, documents: dict[str, list[Document]]) -> Iterator[Broken]:
     for invoice_id, found in documents.items():
-        if invoice_id not in world.metronome.invoices:
+        if (reversed_id(invoice_id) or invoice_id) not in world.metronome.invoices:
             for each in found:
                 yield Broken("other", "no orphan document", invoice_id or each.realm, f"{each.kind} {each.body['Id']}")
 
@@ -164,10 +212,11 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
     ledger that began anew need not know what was posted before, until somebody asks."""
     entries = {(entry.realm, entry.invoice_id): entry for entry in _rows(world, "invoices", LedgerEntry)}
     for invoice_id, found in documents.items():
-        if invoice_id not in world.metronome.invoices or len(found) != 1 or invoice_id in world.people.meddled:
+        original = reversed_id(invoice_id) or invoice_id
+        if original not in world.metronome.invoices or len(found) != 1 or invoice_id in world.people.meddled:
             continue
         [document] = found
-        if _void_finds_nothing(world, world.metronome.invoices[invoice_id], document):
+        if _void_finds_nothing(world, world.metronome.invoices[original], document):
             continue
         entry = entries.get((document.realm, invoice_id))
         if entry is None:
@@ -177,8 +226,10 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
         ours = (entry.qbo_id, entry.sync_token, entry.total, entry.currency, entry.state == "voided", entry.attempt)
         body = document.body
         theirs = (body["Id"], body["SyncToken"], Decimal(body["TotalAmt"]), body["CurrencyRef"]["value"])
-        if ours != (*theirs, document.voided, None):
-            says = f"the ledger says {entry.state} {ours}, the books {(*theirs, document.voided)}"
+        reversal = reversal_id(invoice_id)
+        closed = document.voided or reversal in documents or "delete" in world.people.meddled.get(reversal, ())
+        if ours != (*theirs, closed, None):
+            says = f"the ledger says {entry.state} {ours}, the books {(*theirs, closed)}"
             yield Broken("other", "the ledger equals the books", invoice_id, says)
     for (realm, invoice_id), entry in entries.items():
         stands = any(each.realm == realm for each in documents.get(invoice_id, ()))
@@ -196,17 +247,22 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
     """A Metronome customer is one QuickBooks customer in its currency, no two are the same, none is made twice."""
     ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     owners: dict[tuple[str, str], set[str]] = defaultdict(set)
+    said = [command for _, command in customers_mapped(world.log)]
+    # Who was said to be another one: the former may be somebody else from then on.
+    mapped = {(each.realm, each.customer_id): each.qbo_id for each in said}
     for invoice_id, found in documents.items():
-        invoice = world.metronome.invoices.get(invoice_id)
+        invoice = world.metronome.invoices.get(reversed_id(invoice_id) or invoice_id)
         for each in found if invoice is not None else ():
             assert invoice is not None
             qbo_id = each.body["CustomerRef"]["value"]
             ids[each.realm, invoice["customer_id"], each.body["CurrencyRef"]["value"]].add(qbo_id)
-            owners[each.realm, qbo_id].add(invoice["customer_id"])
-    mapped = [each for each in world.people.mapped if isinstance(each, SetCustomerMapping)]
-    by_hand = {(each.realm, each.customer_id) for each in mapped if world.forgot_at is not None}
+            if mapped.get((each.realm, invoice["customer_id"]), qbo_id) == qbo_id:
+                owners[each.realm, qbo_id].add(invoice["customer_id"])
+    by_hand = {(each.realm, each.customer_id.partition("/")[0], each.qbo_id) for each in said}
+    forgotten = {(realm, customer_id) for realm, customer_id, _ in by_hand if world.forgot_at is not None}
     for (realm, customer_id, _), billed in ids.items():
-        if len(billed) > 1 and (realm, customer_id) not in by_hand:  # what a person said, a lost ledger forgets
+        others = [each for each in billed if (realm, customer_id, each) not in by_hand]
+        if len(others) > 1 and (realm, customer_id) not in forgotten:  # what a person said, a lost ledger forgets
             yield Broken("other", "a customer is one customer in QuickBooks", f"{realm} {customer_id}", str(billed))
     for (realm, qbo_id), customers in owners.items():
         if len(customers) > 1 and not (world.forgot_at is not None and _of_one_name(world, customers)):
@@ -244,6 +300,31 @@ def _asked_in_vain(world: World) -> Iterator[Broken]:
         made_at = ours.get((told.realm, told.subject.id)) if told.command_type == "EnsureCustomer" else None
         if told.result == "parked" and told.waits_for == told.subject and made_at and made_at < told.finished_at:
             yield Broken("other", "nobody is asked about a customer of ours", told.subject.id, str(told.reason))
+
+
+def _mapped(world: World) -> Iterator[Broken]:
+    """What a person said of a customer counts from then on: nobody is asked any more, and documents that are written
+    are made out to that one."""
+    mapped = {(each.realm, each.customer_id): (at, each.qbo_id) for at, each in customers_mapped(world.log)}
+    customers = {invoice_id: invoice["customer_id"] for invoice_id, invoice in world.metronome.invoices.items()}
+    written: dict[tuple[str, str], Outcome] = {}
+    for _, stored in world.log.records(TOPICS["outcomes"]):
+        told = Outcome.model_validate_json(stored.value)
+        at, _ = mapped.get((told.realm, customers.get(told.subject.id, told.subject.id)), (None, ""))
+        if at is None or told.command.offset < at.offset:
+            continue
+        if told.command_type == "EnsureCustomer" and told.waits_for == told.subject:
+            yield Broken("other", "nobody is asked about a customer that was mapped", told.subject.id, str(told.reason))
+        if told.result in ("posted", "updated") and not told.adopted and told.qbo_id and told.kind:
+            written[told.realm, told.subject.id] = told
+    if world.people.policy.customer_currency == "per-currency":
+        return  # a further customer of the document's currency goes before what a person said of the main one
+    for (realm, invoice_id), told in written.items():
+        body = world.quickbooks.books[realm].objects[ENTITY[str(told.kind)]].get(str(told.qbo_id))
+        _, wanted = mapped[realm, customers[invoice_id]]
+        if body is not None and body["CustomerRef"]["value"] != wanted:
+            found = f"{told.kind} {told.qbo_id} is made out to {body['CustomerRef']['value']}, and not to {wanted}"
+            yield Broken("other", "what a person said of a customer counts", invoice_id, found)
 
 
 def _outcomes(world: World) -> Iterator[Broken]:
@@ -364,7 +445,10 @@ def _was_lost(world: World, refused: str) -> bool:
 
 def _published(world: World, since: float, until: float) -> bool:
     """Whether any tokens came into the topic then, so that whoever reads it knows them."""
-    return any(since <= stored.seconds - START <= until for _, stored in world.log.records(TOPICS["connections"]))
+    return any(
+        since <= stored.seconds - world.installation.start <= until
+        for _, stored in world.log.records(TOPICS["connections"])
+    )
 
 
 def _came_late(world: World, family: set[str]) -> bool:
@@ -377,7 +461,7 @@ def _came_late(world: World, family: set[str]) -> bool:
         if row is None or row.refresh_token is None:
             continue  # a claim
         if row.changed_at < newest.get(row.realm, row.changed_at) and cipher.decrypt(row.refresh_token) in family:
-            seconds = stored.seconds - START
+            seconds = stored.seconds - world.installation.start
             if any(-INSTANT_SECONDS <= seconds - until <= SLOW_SECONDS_MAX for _, until, _ in world.cluster.stops):
                 return True
         newest[row.realm] = row.changed_at

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from . import oddities
+from . import oddities, policies
 from .disaster import SHARES as DISASTERS
 from .nemesis import REQUESTID_MEMORIES
 from .network import FAULTS, REFUSING
@@ -22,8 +22,10 @@ EVERY = (
     *(f"requestids remembered: {memory}" for memory in REQUESTID_MEMORIES),
     *("queries some seconds behind", "records that land twice", "metronome poison", "poison that never heals"),
     *("early webhook", "void in Metronome", "regenerated", "replay", "redrive", "rerouting", "connected anew"),
+    *("customer mapped unasked", "item mapped unasked"),
     *(f"{edit} by a person in QuickBooks" for edit in EDITS),
     *oddities.EVERY,
+    *policies.EVERY,
     *("batches", "fifty invoices and more"),
 )
 """All that a thousand seeds must meet."""
@@ -42,6 +44,7 @@ def met(world: World) -> Counter[str]:
     found["early webhook"] += people.early
     found.update(f"{edit} by a person in QuickBooks" for edits in people.meddled.values() for edit in edits)
     found[f"requestids remembered: {plan.memory}"] += 1
+    found.update(policies.told(people.policy))
     of_the_run = {
         "queries some seconds behind": plan.query_lag_seconds > 0,
         "records that land twice": plan.repeats > 0,

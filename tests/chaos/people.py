@@ -9,32 +9,32 @@ from typing import Any
 
 from agents.clients.oauth import Tokens
 from agents.connections import connected
-from agents.delivery import ERROR_HEADER, Published
+from agents.delivery import ERROR_HEADER
 from agents.pipeline import topic_of
 from agents.post.resume import LOST_RULE
 from agents.watch import RECEIVED_AT_HEADER
 from models.commands import COMMANDS, PostInvoice, SetCustomerMapping, SetItemMapping
-from models.document import doc_number
+from models.document import doc_number, reversed_id
 from models.events import ConnectionChanged
 from models.outcomes import Outcome
 from models.subject import FINALIZATION, ROUTING, Cause, Subject
 from simulators import http
 from simulators.metronome.core import Metronome
 from simulators.metronome.webhooks import finalized_notice
-from simulators.quickbooks.books import SALES, Books, add_customer, add_item
+from simulators.quickbooks.books import SALES, Books
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import Grant, OAuthServer
 from simulators.quickbooks.sales import voided
 from stream.wiring import TokenCipher
 
 from .log import partition_of
+from .mappings import Act, Mappings
 from .nemesis import Plan
 from .scene import REALM_FIELD
 from .worker import TOPICS, Installation
 
 UNFINISHED = ("parked", "uncertain")
 """What `stream/operations/redrive.py` does again."""
-FIRST_CUSTOMER_BY_HAND = 90_000
 FOREIGN_SHARE = 0.1
 """Of the webhooks, those that come from a producer with other keys than our receiver."""
 BY_HAND = "written by hand"
@@ -61,7 +61,9 @@ class People:
         self._oauth = oauth
         self._clock = clock
         self._dice = dice
-        self._by_hand = FIRST_CUSTOMER_BY_HAND
+        self.policy = installation.policy
+        self.mappings = Mappings(quickbooks.books, clock, self._say)
+        self.acts: list[Act] = []
         self.grants: dict[str, list[Grant]] = {}
         self.reconnects = 0
         self.early = 0
@@ -95,6 +97,8 @@ class People:
                     group.create_task(self._connect_late(realm, dice.uniform(0, seconds)))
             for _ in range(plan.replays):
                 group.create_task(self._replay(dice.uniform(0, seconds)))
+            for act in self.acts:
+                group.create_task(self._map(act))
             for _ in range(plan.reroutings):
                 group.create_task(self._reroute(dice.uniform(0, seconds)))
 
@@ -113,9 +117,18 @@ class People:
                 return
             self._ask("void", invoice_id)
             self.announce(invoice_id)  # as whoever polls for voids does: Metronome sends no webhook for one
+            self._tell_again(invoice_id, seconds)
             if dice.random() < 0.5:
                 await asyncio.sleep(dice.uniform(0, 60))
                 self.announce(self._ask("regenerate", invoice_id))
+
+    def _tell_again(self, invoice_id: str, seconds: float) -> None:
+        """Of a void that is not simply a void, which a credit memo of another day must not take back twice."""
+        dice = Random(f"again {invoice_id}")
+        if self.policy.voids != "void":
+            for _ in range(dice.choice((0, 1, 3))):
+                after = dice.choice((dice.uniform(0.0, 20.0), dice.uniform(0.0, seconds)))
+                self._at.loop.call_later(after, self.announce, invoice_id)
 
     def _now_and_then_early(self, invoice_id: str, seconds: float) -> None:
         """The webhook is earlier than Metronome's own answer. Its dice are its own: all else stays as it was."""
@@ -184,6 +197,22 @@ class People:
         for invoice_id, invoice in list(self._metronome.invoices.items()):
             if invoice["customer_id"] == customer_id and invoice_id in self._announced and self._dice.random() < 0.7:
                 self.announce(invoice_id)
+
+    async def _map(self, act: Act) -> None:
+        """A person says who a customer or a product is, whatever is known or under way."""
+        await asyncio.sleep(act.seconds)
+        invoices = list(self._metronome.invoices.values())
+        invoice = invoices[int(act.which * len(invoices))]
+        customer_id = invoice["customer_id"]
+        realm = sorted(self.realms_of[customer_id])[int(act.which * 1000) % len(self.realms_of[customer_id])]
+        self._at.note("a person", f"maps the {act.kind} of", invoice["id"], realm)
+        self.happened[f"{act.kind} mapped unasked"] += 1
+        if act.kind == "customer":
+            currency = invoice["credit_type"]["name"].removesuffix(" (cents)")
+            self.mappings.customer(realm, customer_id, currency)
+            return
+        products = sorted({line["product_id"] for line in invoice["line_items"] if line.get("product_id")})
+        self.mappings.item(realm, products[int(act.which * 1000) % len(products)])
 
     async def _later(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -273,14 +302,8 @@ class People:
     def repair(self) -> bool:
         """One round of what the outcomes ask people to do; False when there is nothing to do."""
         done = [self._reconnect(realm) for realm in self._quickbooks.books]
-        done += [
-            self._redrive_dead_letters(),
-            self._map_customers(),
-            self._map_items(),
-            self._send_again(),
-            self.redrive(),
-        ]
-        done.append(self._close_deleted())
+        done += [self._redrive_dead_letters(), self._map_customers(), self._map_items(), self._send_again()]
+        done += [self.redrive(), self._close_deleted(), self._take_back_by_hand()]
         return any(done)
 
     def redrive(self) -> bool:
@@ -334,13 +357,8 @@ class People:
         for (realm, subject), outcome in self.newest_outcomes().items():
             waits_for = outcome.waits_for or Cause("")
             if outcome.command_type == "EnsureCustomer" and waits_for.startswith(subject):
-                self._by_hand += 1
-                number, customer_id = str(self._by_hand), waits_for.id
                 command = json.loads(self._at.log.at(outcome.command).value)
-                books = self._quickbooks.books[realm]
-                add_customer(books, number, f"By hand {number}", self._clock(), command["currency"])
-                self.mapped.append(SetCustomerMapping(realm=realm, customer_id=customer_id, qbo_id=number))
-                self._publish(self.mapped[-1])
+                self.mappings.customer(realm, waits_for.id, command["currency"])
                 mapped = True
         return mapped
 
@@ -349,15 +367,40 @@ class People:
         missing = {
             (realm, outcome.waits_for)
             for (realm, _), outcome in self.newest_outcomes().items()
-            if (outcome.waits_for or "").startswith("item/")
+            if outcome.waits_for is not None and outcome.waits_for.startswith("item/")
         }
         for realm, item in sorted(missing):
-            self._by_hand += 1
-            number = str(self._by_hand)
-            add_item(self._quickbooks.books[realm], number, f"By hand {number}", self._clock())
-            self.mapped.append(SetItemMapping(realm=realm, product_id=item.id, qbo_id=number))
-            self._publish(self.mapped[-1])
+            self.mappings.item(realm, item.id)
         return bool(missing)
+
+    def _take_back_by_hand(self) -> bool:
+        """What is left to a person: a document that policy says to void by hand, once a regenerated invoice waits for
+        that; and one that is not what our credit memo would take back."""
+        done = False
+        for (realm, subject), outcome in self.newest_outcomes().items():
+            waits_for = outcome.waits_for or Cause("")
+            original = reversed_id(subject.id)
+            if original is None and waits_for.startswith("invoice/") and self.policy.voids == "flag":
+                original = waits_for.id
+            elif not waits_for.startswith("document/"):
+                continue
+            if original is not None and self._metronome.invoices[original]["status"] == "VOID":
+                done |= self._void_by_hand(realm, original)
+                self.announce(original)
+        return done
+
+    def _void_by_hand(self, realm: str, invoice_id: str) -> bool:
+        books = self._quickbooks.books[realm]
+        ours = [
+            sale
+            for sale in books.objects["Invoice"].values()
+            if sale.get("PrivateNote", "").partition("\n")[0] == f"{IDENTITY}{invoice_id}"
+        ]
+        for sale in ours:
+            books.put_sale("Invoice", voided(sale, books, self._clock()), sale)
+            self.meddled.setdefault(invoice_id, set()).add("void")
+            self._at.note("a person", "void", f"{IDENTITY}{invoice_id}")
+        return bool(ours)
 
     def tell_again(self, *, connections: bool) -> None:
         """What a ledger that is lost knew from people: which customer or item is which; how to reach the companies."""
@@ -372,7 +415,9 @@ class People:
         closed = [
             subject.id
             for (_, subject), outcome in self.newest_outcomes().items()
-            if (outcome.waits_for or "").startswith("document/") and subject.id in self.meddled
+            if (outcome.waits_for or "").startswith("document/")
+            and subject.id in self.meddled
+            and reversed_id(subject.id) is None
         ]
         for invoice_id in closed:
             if self._metronome.invoices[invoice_id]["status"] != "VOID":
@@ -407,6 +452,10 @@ class People:
             self.announce(invoice_id)
         return bool(again)
 
-    def _publish(self, record: Published) -> None:
+    def _say(self, command: SetCustomerMapping | SetItemMapping) -> None:
+        self.mapped.append(command)
+        self._publish(command)
+
+    def _publish(self, record: ConnectionChanged | SetCustomerMapping | SetItemMapping) -> None:
         partition = self._at.company_partition(record.realm)
         self._at.log.append(TOPICS[topic_of(record)], partition, record.realm.encode(), record.encode())

@@ -74,6 +74,8 @@ class Installation:
     trust_requestids: bool
     batches: tuple[int, float]
     """Their size, and for how many seconds one waits for company."""
+    start: float = START
+    """Epoch seconds."""
     retry_seconds: float = 600.0
     dead_letters_in_a_row_max: int = 20
     ledger_age: LedgerAge = NOTHING_MISSED
@@ -106,7 +108,7 @@ class Worker:
         self.readers = {agent.name: self._attached(agent) for agent in self.pipeline.agents}
 
     def clock(self) -> float:
-        return START + self._at.loop.time() + self.clock_offset_seconds
+        return self._at.start + self._at.loop.time() + self.clock_offset_seconds
 
     @property
     def idle(self) -> bool:

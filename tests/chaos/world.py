@@ -20,7 +20,7 @@ from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.core import QuickBooks
 from simulators.quickbooks.oauth import OAuthServer, made_secret
 
-from . import poison
+from . import mappings, poison, policies
 from .cluster import Cluster
 from .disaster import Disaster, Operator, disaster_of, forgets, plan_beside
 from .log import Log
@@ -108,7 +108,9 @@ class World:
         self.never_quiet = True
 
     async def _happens(self, disaster: Disaster) -> None:
-        operator = Operator(disaster, self.cluster, self.log, self.network, self.people, self.loop)
+        operator = Operator(
+            disaster, self.cluster, self.log, self.network, self.people, self.loop, self.installation.start
+        )
         await operator.run()
         self.forgot_at, self.renewed_at = operator.forgot_at, operator.renewed_at
 
@@ -176,15 +178,19 @@ def run(seed: int) -> World:
 
 
 def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop: VirtualLoop) -> World:
+    plot = plot_of(seed, dice)
+    policy = policies.policy_of(seed, POLICY, plot.scene)
+    policies.prepare(plot.scene, policy, seed)
+    start = policies.start_of(seed, policy)
+
     def clock() -> float:
-        return START + loop.time()
+        return start + loop.time()
 
     trace: list[Noted] = []
 
     def note(*parts: Any) -> None:
         trace.append(Noted(loop.time(), parts))
 
-    plot = plot_of(seed, dice)
     log = Log(clock)
     log.noted = lambda topic, partition, offset, stored: note("log", f"{topic}[{partition}]@{offset}", stored.value)
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
@@ -203,8 +209,9 @@ def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop:
         log=log,
         network=network,
         loop=loop,
+        start=start,
         dice=dice,
-        policy=POLICY.model_copy(update={"name_clash": dice.choice(("park", "suffix"))}),
+        policy=policy.model_copy(update={"name_clash": dice.choice(("park", "suffix"))}),
         limits=limits,
         client=client,
         metronome_token=token,
@@ -221,6 +228,7 @@ def _world(seed: int, plan: Plan, disaster: Disaster | None, dice: Random, loop:
         note=note,
     )
     people = People(installation, metronome, quickbooks, oauth, clock, dice, plot.realm_of_customer)
+    people.acts = mappings.acts_of(seed, plan.seconds)
     _open(plot, quickbooks, people, metronome)
     cluster = Cluster(installation, dice)
     world = World(seed, plan, plot, loop, log, metronome, quickbooks, network, cluster, people, installation, trace)
@@ -251,6 +259,8 @@ def _open(plot: Plot, quickbooks: QuickBooks, people: People, metronome: Metrono
             add_customer(books, each.id, each.name, START, each.currency)
         for each in plot.scene.quickbooks_items:
             add_item(books, each.id, each.name, START)
+        if people.policy != POLICY.model_copy(update={"name_clash": people.policy.name_clash}):
+            policies.open_books(books)
         if realm not in plot.connected_late:
             people.connect(realm)
     for invoice_id in plot.handwritten:

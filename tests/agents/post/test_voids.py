@@ -8,14 +8,14 @@ import pytest
 
 from agents.delivery import Claims
 from agents.post.post import claims
-from models.commands import DeclineInvoice, PostInvoice, VoidInvoice
+from models.commands import NOT_FINALIZED, DeclineInvoice, PostInvoice, VoidInvoice
 from models.document import CustomerReference, ItemReference, doc_number, reversal_id
 from models.outcomes import Outcome
 from models.policy import Policy
-from simulators.quickbooks.books import add_customer, add_item
+from simulators.quickbooks.books import Company, add_customer, add_item
 from simulators.quickbooks.settings import QuickBooksSettings
 from stream.operations.replay import History, judge
-from tests.agents.in_process import INVOICE_ID, REALM, START, CrashAt, World, a_line, a_post, a_void, fault
+from tests.agents.in_process import FACTS, INVOICE_ID, REALM, START, CrashAt, World, a_line, a_post, a_void, fault
 from tests.agents.translate.translating import commands, posted
 from tests.builders import a_line as a_metronome_line
 from tests.builders import an_invoice
@@ -331,6 +331,47 @@ async def test_a_regenerated_invoice_waits_until_the_former_one_is_taken_back(wo
     await world.run(a_reversal())
     assert (await world.run(a_post(invoice_id=later, replaces=INVOICE_ID))).result == "posted"
     assert balance(world) == 10
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["numbers kept", "own numbers"])
+async def test_what_took_it_back_on_another_day_is_found_under_an_overwritten_row(kept: bool) -> None:
+    """A credit memo has the date on which the void became known, which is another one when it is told again."""
+    numbers = Company(REALM, custom_txn_numbers=kept, default_doc_number_kept=False)
+    world = World(settings=QuickBooksSettings(limits=False, requestid_seconds=0), company=numbers)
+    await world.run(a_post())
+    stranger = CustomerReference(customer_id="c-9", name="Nobody")
+    assert (await world.run(a_reversal(customer=stranger))).result == "parked"
+    parked, original = world.entry(TAKEN_BACK), world.entry(INVOICE_ID)
+    assert (await world.run(a_reversal(txn_date=date(2026, 11, 30)))).result == "posted"
+    for row in (parked, original):
+        world.worker.tables.invoices[row.key] = row.replace(changed_at=world.clock.moment())
+    outcome = await world.run(a_reversal(txn_date=date(2026, 12, 1)))
+    assert (outcome.result, outcome.adopted, len(world.invoices("CreditMemo"))) == ("posted", True, 1)
+
+
+async def test_a_draft_that_was_voided_waits_no_more(world: World) -> None:
+    """What it waited for, its own command, never comes: Metronome tells only of the void from now on."""
+    declined = DeclineInvoice(
+        realm=REALM,
+        facts=FACTS,
+        invoice_id=INVOICE_ID,
+        decision="parked",
+        rule=NOT_FINALIZED,
+        reason="the invoice's status is DRAFT",
+    )
+    assert (await world.run(declined)).result == "parked"
+    assert world.waiting
+    assert (await world.run(a_reversal())).result == "skipped"
+    told = next(each for each in world.outcomes if each.subject == f"invoice/{INVOICE_ID}" and each.result != "parked")
+    assert (told.result, told.rule) == ("skipped", "never posted")
+    assert world.waiting == {}
+
+
+async def test_that_an_invoice_is_taken_back_is_told_of_itself_too(world: World) -> None:
+    await world.run(a_post())
+    await world.run(a_reversal())
+    told = next(each for each in world.outcomes if each.subject == f"invoice/{INVOICE_ID}" and each.result != "posted")
+    assert (told.result, told.doc_number, told.reason) == ("voided", "MTR-D23458E0", "MTR-D23458E0V takes it back")
 
 
 async def test_a_void_of_a_credit_memo_that_quickbooks_refuses_names_the_policy_that_helps(world: World) -> None:
