@@ -6,6 +6,7 @@ more; then the commands for the other company are published, and `enrich` learns
 """
 
 from models.commands import HandOver, InvoiceCommand, PostInvoice
+from models.document import reversed_id
 from models.events import Announcement, InvoiceHandedOver
 from models.ledger import LedgerEntry
 from models.metronome import FINALIZED
@@ -76,9 +77,10 @@ def forgotten(command: InvoiceCommand | HandOver) -> Report:
 
 
 def _asked_again(command: InvoiceCommand | HandOver) -> Announcement:
+    """For Metronome there is only the invoice, and not what takes it back here."""
     assert command.customer_id is not None
     return Announcement(
-        invoice_id=command.invoice_id,
+        invoice_id=reversed_id(command.invoice_id) or command.invoice_id,
         customer_id=command.customer_id,
         status=FINALIZED,
         received_at=command.received_at,

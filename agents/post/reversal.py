@@ -84,5 +84,14 @@ def close(command: PostInvoice, reason: str, sink: Sink) -> None:
     """From here on the original is voided: no command that comes late or again posts or updates it."""
     original = original_of(command, sink)
     if original.state != "voided" or original.attempt is not None:
-        closed = move(original, "voided", attempt=None, reason=reason, waits_for=None, changed_at=sink.now())
+        closed = move(
+            original,
+            "voided",
+            attempt=None,
+            result=None,
+            reason=reason,
+            waits_for=None,
+            error=None,
+            changed_at=sink.now(),
+        )
         sink.tables.invoices[closed.key] = closed

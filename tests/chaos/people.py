@@ -170,7 +170,7 @@ class People:
         commands = [COMMANDS.validate_json(stored.value) for _, stored in self._at.log.records(TOPICS["commands"])]
         wanted = {each.invoice_id for each in commands if isinstance(each, PostInvoice)}
         wanted -= {note.partition("\n")[0].removeprefix(IDENTITY) for _, _, _, note in self._ours()}
-        invoices = [self._metronome.invoices[each] for each in sorted(wanted)]
+        invoices = [self._metronome.invoices[each] for each in sorted(wanted & self._metronome.invoices.keys())]
         final = [each["id"] for each in invoices if each["status"] == "FINALIZED" and each["total"] >= 0]
         if final:
             invoice_id = self._dice.choice(final)

@@ -6,7 +6,7 @@ import pytest
 
 from agents.post.ledger_age import LedgerAge
 from models.commands import Command, HandOver, PostInvoice
-from models.document import CustomerReference
+from models.document import CustomerReference, reversal_id
 from models.events import InvoiceHandedOver
 from models.outcomes import Outcome
 from models.subject import ROUTING
@@ -166,6 +166,13 @@ async def test_a_hand_over_from_before_the_ledger_gives_nothing_away(world: Worl
     world.ledger_age = LedgerAge(first_facts={0: FACTS.offset + 1})
     [outcome] = await run_all(world, a_hand_over().replace(facts=FACTS))
     assert (outcome.result, world.handed_over, len(world.announced)) == ("unchanged", [], 1)
+
+
+async def test_for_what_takes_an_invoice_back_metronome_is_asked_about_that_invoice(world: World) -> None:
+    world.ledger_age = LedgerAge(first_facts={0: FACTS.offset + 1})
+    reversal = a_post(invoice_id=reversal_id(INVOICE_ID), kind="creditmemo", due_date=None, reverses=INVOICE_ID)
+    await run_all(world, reversal.replace(facts=FACTS, customer_id="c-1"))
+    assert [each.invoice_id for each in world.announced] == [INVOICE_ID]
 
 
 async def test_what_comes_back_is_posted_here(world: World) -> None:

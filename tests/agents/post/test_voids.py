@@ -367,6 +367,16 @@ async def test_a_draft_that_was_voided_waits_no_more(world: World) -> None:
     assert world.waiting == {}
 
 
+async def test_an_older_command_of_what_was_taken_back_while_it_waited_waits_no_more(world: World) -> None:
+    """Its row spoke of a command that had been parked, for a cause that it had no more."""
+    unknown = {"customer": CustomerReference(customer_id="c-9", name="Nobody")}
+    older, newer = FACTS, FACTS.replace(offset=FACTS.offset + 1)
+    assert (await world.run(a_post(**unknown).replace(facts=newer))).result == "parked"
+    await world.run(a_reversal(**unknown).replace(facts=newer.replace(offset=newer.offset + 1)))
+    late = await world.run(a_post(**unknown).replace(facts=older))
+    assert (late.result, late.waits_for, len(world.waiting)) == ("unchanged", None, 0)
+
+
 async def test_that_an_invoice_is_taken_back_is_told_of_itself_too(world: World) -> None:
     await world.run(a_post())
     await world.run(a_reversal())
