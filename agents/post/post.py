@@ -206,7 +206,7 @@ async def _reverse(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Repo
         reversal.require_match(original, found, resolved)
         written = await documents.post_document(command, entry, resolved, sink, retries)
     reversal.close(command, f"{written.entry.doc_number} takes it back", sink)
-    return _of_write(written, f"it takes back {original.doc_number}, since Metronome voided the invoice")
+    return _of_write(written, f"it takes back {original.doc_number or 'the document'}, since Metronome voided the invoice")
 
 
 async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink) -> Report:

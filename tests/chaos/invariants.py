@@ -223,6 +223,8 @@ def _ledger(world: World, documents: dict[str, list[Document]]) -> Iterator[Brok
             if not _is_of_before_the_ledger(world, document):
                 yield Broken("other", "the ledger equals the books", invoice_id, "the ledger does not know it")
             continue
+        if entry.state == "voided" and entry.qbo_id is None and _is_of_before_the_ledger(world, document):
+            continue  # the credit memo was found, and with it that this one is taken back
         ours = (entry.qbo_id, entry.sync_token, entry.total, entry.currency, entry.state == "voided", entry.attempt)
         body = document.body
         theirs = (body["Id"], body["SyncToken"], Decimal(body["TotalAmt"]), body["CurrencyRef"]["value"])
