@@ -15,6 +15,10 @@ from .numbers import numbers_of
 from .resolve import Resolved
 from .sink import Sink
 
+PAGE = 1000
+"""As many objects as an answer to a query holds (docs/vendors/quickbooks.md §2.4)."""
+PAGES_MAX = 20
+
 KINDS: tuple[Kind, ...] = ("invoice", "creditmemo")
 
 
@@ -86,16 +90,33 @@ async def _by_identity(entry: LedgerEntry, attempt: Attempt, sink: Sink) -> dict
     wanted = ", ".join(map(quoted, numbers))
     wheres = [f"DocNumber = {wanted}" if len(numbers) == 1 else f"DocNumber IN ({wanted})"]
     if attempt.customer_ref is not None and attempt.txn_date is not None:
-        is_dated = reversed_id(entry.invoice_id) is None
-        date = f"AND TxnDate = {quoted(attempt.txn_date.isoformat())}" if is_dated else "ORDERBY TxnDate DESC"
-        wheres.append(f"CustomerRef = {quoted(attempt.customer_ref)} {date}")
+        wheres.append(_customer_and_date(entry, attempt.customer_ref, quoted(attempt.txn_date.isoformat())))
     for where in wheres:
-        statement = f"SELECT * FROM {entity} WHERE {where} MAXRESULTS 1000"  # noqa: S608 - literals are quoted
-        response = await sink.books.query(entry.realm, statement)
-        ours = [checked(entity, each) for each in listed(entity, response) if is_ours(each, entry.invoice_id)]
+        ours = await _ours(entity, where, entry, sink)
         if ours:
             return min(ours, key=is_voided)
     return None
+
+
+def _customer_and_date(entry: LedgerEntry, customer_ref: str, date: str) -> str:
+    """A condition for the documents among which ours is. What the ledger does not know may have been made out to
+    another customer than the one that a person named since: it is looked for among all documents of its date."""
+    if reversed_id(entry.invoice_id) is not None:
+        return f"CustomerRef = {quoted(customer_ref)} ORDERBY TxnDate DESC"
+    of_date = f"TxnDate = {date}"
+    return of_date if entry.look_up_first else f"CustomerRef = {quoted(customer_ref)} AND {of_date}"
+
+
+async def _ours(entity: str, where: str, entry: LedgerEntry, sink: Sink) -> list[dict[str, Any]]:
+    """Our documents among all that a condition fits. Raises OutcomeUnknown when they are too many to look through."""
+    for page in range(PAGES_MAX):
+        start = 1 + page * PAGE
+        statement = f"SELECT * FROM {entity} WHERE {where} STARTPOSITION {start} MAXRESULTS {PAGE}"  # noqa: S608
+        found = listed(entity, await sink.books.query(entry.realm, statement))
+        ours = [checked(entity, each) for each in found if is_ours(each, entry.invoice_id)]
+        if ours or len(found) < PAGE:
+            return ours
+    raise OutcomeUnknown(f"more than {PAGES_MAX * PAGE:,} documents fit {where}: ours cannot be told from them")
 
 
 def is_voided(found: dict[str, Any]) -> bool:

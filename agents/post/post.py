@@ -206,7 +206,9 @@ async def _reverse(command: PostInvoice, entry: LedgerEntry, sink: Sink) -> Repo
         reversal.require_match(original, found, resolved)
         written = await documents.post_document(command, entry, resolved, sink, retries)
     reversal.close(command, f"{written.entry.doc_number} takes it back", sink)
-    return _of_write(written, f"it takes back {original.doc_number or 'the document'}, since Metronome voided the invoice")
+    return _of_write(
+        written, f"it takes back {original.doc_number or 'the document'}, since Metronome voided the invoice"
+    )
 
 
 async def _void(command: VoidInvoice, entry: LedgerEntry, sink: Sink) -> Report:
@@ -326,11 +328,14 @@ def _note(trouble: Parked | Failure, realm: str, sink: Sink, began: float) -> No
 
 
 def _remember_customer(command: PostInvoice, qbo_id: str, sink: Sink) -> None:
-    """A mapping that came as a custom field enters the table, so that people see it there."""
+    """A mapping that came as a custom field enters the table, so that people see it there; not over what a person said
+    while the document was written."""
     customer = command.document.customer
     key = RowKey.of(command.realm, customer.customer_id)
     known = sink.tables.customers.get(key)
-    if customer.qbo_id != qbo_id or command.facts is None or (known is not None and known.qbo_id == qbo_id):
+    if customer.qbo_id != qbo_id or command.facts is None:
+        return
+    if known is not None and (known.qbo_id == qbo_id or known.source == "operator"):
         return
     sink.tables.customers[key] = CustomerMapping(
         realm=command.realm,

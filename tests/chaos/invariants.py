@@ -326,7 +326,9 @@ def _mapped(world: World) -> Iterator[Broken]:
     for (realm, invoice_id), told in written.items():
         body = world.quickbooks.books[realm].objects[ENTITY[str(told.kind)]].get(str(told.qbo_id))
         _, wanted = mapped[realm, customers[invoice_id]]
-        if body is not None and body["CustomerRef"]["value"] != wanted:
+        if body is None or _is_of_before_the_ledger(world, Document(realm, "Invoice", body, voided=False)):
+            continue  # it was found, and not written
+        if body["CustomerRef"]["value"] != wanted:
             found = f"{told.kind} {told.qbo_id} is made out to {body['CustomerRef']['value']}, and not to {wanted}"
             yield Broken("other", "what a person said of a customer counts", invoice_id, found)
 

@@ -157,12 +157,12 @@ def _world(seed: int, dice: Random, loop: VirtualLoop) -> World:
 
     trace, ended = list[Noted](), list[str]()
     # Requestids are remembered: with a lie about what stands in the books nothing else keeps a document from a second.
-    plan = replace(plan_of(dice), weather=FAIR, memory="on", query_lag_seconds=0.0, other_body="replay")
+    plan = replace(plan_of(seed, dice), weather=FAIR, memory="on", query_lag_seconds=0.0, other_body="replay")
     plot, log = plot_of(seed, dice), Log(clock)
     client = made_secret(str(seed), "client-id"), made_secret(str(seed), "client-secret")
     token = made_secret(str(seed), "metronome-token")
     names = {each.realm_id: each.name for each in plot.companies}
-    oauth = OAuthServer(oauth_settings(client, plan, dice), names, clock, str(seed))
+    oauth = OAuthServer(oauth_settings(client, dice, is_read_again=False), names, clock, str(seed))
     quickbooks = QuickBooks(
         plot.companies, oauth, clock, plan.quickbooks_settings(LIMITS.per_second, LIMITS.per_minute)
     )
@@ -203,7 +203,7 @@ def _installation(
         unacknowledged_max=1000,
         write_back_items=dice.random() < 0.5,
         trust_requestids=dice.random() < 0.5,
-        batch_size=dice.choice((0, 0, 3, 30)),
+        batches=(dice.choice((0, 0, 3, 30)), 0.05),
         dead_letters_in_a_row_max=1000,  # many in a row are the point here
         note=note,
     )

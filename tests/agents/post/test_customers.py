@@ -13,6 +13,7 @@ from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.settings import QuickBooksSettings
 from tests.agents.in_process import (
     CUSTOMER_ID,
+    FACTS,
     REALM,
     START,
     CrashAt,
@@ -276,6 +277,24 @@ async def test_a_custom_fields_customer_of_another_currency_has_its_currency_ask
     row = world.worker.tables.customers[f"{REALM}/{CUSTOMER_ID}"]
     assert isinstance(row, CustomerMapping)
     assert (row.qbo_id, row.currency, row.source) == ("58", "USD", "custom field")
+
+
+async def test_what_a_person_says_while_a_document_is_written_stays(world: World) -> None:
+    """The document was made out to the custom field's customer before."""
+
+    def says(request: Any) -> None:
+        if request.path.endswith("/invoice") and request.method == "POST":
+            said = CustomerMapping(
+                realm=REALM, customer_id=CUSTOMER_ID, qbo_id="77", name="", source="operator", since=FACTS
+            )
+            world.worker.tables.customers[f"{REALM}/{CUSTOMER_ID}"] = said
+
+    world.transport.before = says
+    outcome = await world.run(a_post(customer=a_need("USD", qbo_id="58")))
+    assert outcome.result == "posted"
+    row = world.worker.tables.customers[f"{REALM}/{CUSTOMER_ID}"]
+    assert isinstance(row, CustomerMapping)
+    assert (row.qbo_id, row.source) == ("77", "operator")
 
 
 async def test_an_operators_customer_has_its_currency_asked_for_where_it_matters(world: World) -> None:
