@@ -21,7 +21,7 @@ from agents.clients.oauth import InvalidGrant, Tokens
 from models.commands import ResumeParked
 from models.events import ConnectionChanged
 
-from .ownership import nobody_else
+from .clients.ownership import nobody_else
 
 log = structlog.get_logger()
 

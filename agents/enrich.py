@@ -24,8 +24,8 @@ from models.metronome import DECIDED, MEMO_FIELD, Contract, Customer, InvoiceFin
 from models.money import parse_json, unit_of
 from models.subject import RowKey
 
+from .clients.ownership import nobody_else
 from .delivery import Claims, Delivered, Forwarded, InvalidRecord, TryLater
-from .ownership import nobody_else
 from .watch import ASKED_AGAIN, RECEIVED_AT_HEADER, SOURCE_HEADER
 
 log = structlog.get_logger()

@@ -31,7 +31,8 @@ from models.outcomes import Outcome
 from models.policy import Policy
 from models.record import Address, TopicRole
 
-from . import enrich, ownership, watch, write_back
+from . import enrich, watch, write_back
+from .clients import ownership
 from .clients.quickbooks import AccessTokens, QuickBooksClient
 from .clients.retry import RetryPolicy
 from .connections import SETTLE_SECONDS, Cipher, Connections, OAuth, connections_agent, newest

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from agents.clients.ownership import nobody_else
 from agents.clients.quickbooks import Leaving
 from agents.clients.retry import Retries, RetryPolicy
-from agents.ownership import nobody_else
 from models.ledger import CustomerMapping, ItemMapping, LedgerEntry
 from models.outcomes import ErrorFacts
 from models.policy import Policy

@@ -15,13 +15,13 @@ from agents.clients import quickbooks as quickbooks_client
 from agents.clients import quickbooks_errors as quickbooks_faults
 from agents.clients import rate_limit
 from agents.clients.failures import Failure, OutcomeUnknown, Refused
+from agents.clients.ownership import Ownership
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter
 from agents.clients.retry import FIRST_PAUSE_SECONDS, Retries
 from agents.clients.slots import Slot
 from agents.connections import Connections
 from agents.delivery import Claims, Delivery, Event, TryLater
-from agents.ownership import Ownership
 from agents.pipeline import ChangelogFence, Pipeline
 from agents.post import customers, decision, documents, facts, find_or_create, lookup, post, reversal
 from agents.post.ledger_age import LedgerAge

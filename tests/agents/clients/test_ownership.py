@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agents.ownership import CLAIM_SECONDS_MAX, Ownership
+from agents.clients.ownership import CLAIM_SECONDS_MAX, Ownership
 from agents.pipeline import ChangelogFence, Fenced
 from tests.agents.post.batching import lived
 
