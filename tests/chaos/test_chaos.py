@@ -11,8 +11,8 @@ from .met import EVERY
 from .run import CATCHING, catch, judge, judge_clean, main, over_processes, summary
 from .world import run
 
-SEEDS = 300
-SEEDS_A_TEST = 60
+SEEDS = 200
+SEEDS_A_TEST = 50
 TASKS = [range(first, first + SEEDS_A_TEST) for first in range(0, SEEDS, SEEDS_A_TEST)]
 
 
