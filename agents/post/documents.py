@@ -206,6 +206,8 @@ async def _send(
         require_ours(found, entry, attempt)
     except Failure as failure:
         state = after_failure(state, write, failure, departure.left_at)
+        if state.entry.attempt is None:
+            await sink.make_sure(entry.realm)  # a successor may have posted it, under this number
         if not state.entry.ever_attempted:  # after all, nothing left for QuickBooks
             sink.tables.doc_numbers.pop(RowKey.of(entry.realm, attempt.doc_number), None)
         if state.entry.attempt is None and state.refusal is None:
