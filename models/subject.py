@@ -73,6 +73,11 @@ QUOTA = Cause("quota")
 ROUTING = Cause("routing")
 
 
+CLAIM = "claim"
+"""What the key of a row is about that is put and taken away at once, by which a worker finds out whether a company is
+its own (`agents/clients/ownership.py`)."""
+
+
 class RowKey(_Text):
     """The key of a table's row: `<realm>/<what the row is about>`."""
 
@@ -90,3 +95,7 @@ class RowKey(_Text):
     @property
     def rest(self) -> str:
         return self.partition("/")[2]
+
+    @property
+    def is_claim(self) -> bool:
+        return self.rest == CLAIM

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+from cachetools import TTLCache
+
 from models.events import ConnectionChanged
 from models.ledger import LedgerEntry, Owner
-from models.subject import RowKey
+from models.subject import CLAIM, RowKey
 
 Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
-CLAIM = "claim"
-"""What the key of the row ends with that is put and taken away at once."""
-
 CLAIM_SECONDS_MAX = 5.0
 """A claim that took longer to be confirmed is made anew: the worker may have stood still since the broker had it."""
+
+SURE_MAX = 10_000
+"""So many companies, or customers, are remembered to be ours; one that is forgotten is made sure of again."""
 
 
 async def nobody_else(realm: str) -> None:
@@ -42,7 +44,7 @@ class Ownership(Generic[Row]):
         self._table = table
         self._blank = blank
         self._monotonic = monotonic
-        self._sure: dict[str, float] = {}
+        self._sure: TTLCache[str, float] = TTLCache(SURE_MAX, CLAIM_SECONDS_MAX, timer=monotonic)
 
     async def make_sure(self, realm: str, *, within_seconds: float = 0.0) -> None:
         """Returns when the company was ours so many seconds ago, or since this call. Raises StopWorker when it is

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from models.ledger import LedgerEntry
+from models.subject import RowKey
 from stream.kafka.log import EventLog
 from stream.settings import Settings
 from stream.topics import changelog
@@ -44,6 +45,8 @@ async def _follow(settings: Settings, enter: Callable[[LedgerEntry], None], at_t
     async with aclosing(EventLog.of(settings).follow([changelog(settings, "invoices")])) as followed:
         async for batch in followed:
             for record in batch.records:
+                if RowKey((record.key or b"").decode(errors="replace")).is_claim:
+                    continue  # a worker made sure that the company is its own; that is no invoice
                 if (entry := record.decoded(LedgerEntry.model_validate_json)) is not None:
                     enter(entry)
             if batch.caught_up:
