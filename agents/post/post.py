@@ -1,7 +1,7 @@
 """The sink: executes commands against QuickBooks, keeps the ledger, and gives every command its one outcome."""
 
-from collections.abc import Hashable, Sequence
-from typing import assert_never
+from collections.abc import Hashable, MutableMapping, Sequence
+from typing import TypeVar, assert_never
 
 import structlog
 
@@ -61,6 +61,8 @@ from .resolve import remember_billed, resolve, stands_for
 from .sink import Parked, Sink
 
 log = structlog.get_logger()
+
+M = TypeVar("M", CustomerMapping, ItemMapping)
 
 STAYS_VOIDED = "the invoice was voided; it is not posted again"
 VOIDED_BEFORE = "Metronome voided the invoice before"
@@ -372,25 +374,20 @@ _RESULTS: dict[str, Result] = {"mapped": "mapped", "found": "found", "created": 
 
 
 def _set_mapping(command: SetCustomerMapping | SetItemMapping, at: Address, sink: Sink) -> Report:
-    mapping: CustomerMapping | ItemMapping
+    """What a person says. Read once more after what they said later, it changes nothing."""
+    said = {"realm": command.realm, "qbo_id": command.qbo_id, "name": command.name, "source": "operator", "since": at}
     if isinstance(command, SetCustomerMapping):
-        mapping = CustomerMapping(
-            realm=command.realm,
-            customer_id=command.customer_id,
-            qbo_id=command.qbo_id,
-            name=command.name,
-            source="operator",
-            since=at,
-        )
-        sink.tables.customers[RowKey.of(command.realm, command.customer_id)] = mapping
-    else:
-        mapping = ItemMapping(
-            realm=command.realm,
-            product_id=command.product_id,
-            qbo_id=command.qbo_id,
-            name=command.name,
-            source="operator",
-            since=at,
-        )
-        sink.tables.items[RowKey.of(command.realm, command.product_id)] = mapping
+        customer = CustomerMapping.model_validate({**said, "customer_id": command.customer_id})
+        return _said(sink.tables.customers, RowKey.of(command.realm, command.customer_id), customer, sink)
+    item = ItemMapping.model_validate({**said, "product_id": command.product_id})
+    return _said(sink.tables.items, RowKey.of(command.realm, command.product_id), item, sink)
+
+
+def _said(table: MutableMapping[str, M], key: RowKey, mapping: M, sink: Sink) -> Report:
+    known = table.get(key)
+    if known is not None and known.source == "operator" and sink.ledger_age.log_since is None:
+        later, now = known.since, mapping.since
+        if (later.topic, later.partition) == (now.topic, now.partition) and later.offset > now.offset:
+            return Report("mapped", mapping=known)
+    table[key] = mapping
     return Report("mapped", mapping=mapping)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from agents.delivery import ERROR_HEADER
 from agents.enrich import read_webhook
-from models.commands import COMMANDS, subject_of
+from models.commands import COMMANDS, SetCustomerMapping, subject_of
 from models.document import reversal_id, reversed_id
 from models.events import ConnectionChanged, InvoiceEnriched, InvoiceHandedOver
 from models.ledger import LedgerEntry
@@ -178,6 +178,8 @@ def _taken_back(world: World, documents: dict[str, list[Document]]) -> Iterator[
         elif memos and not meddled:
             yield Broken("other", "only what stands is taken back", invoice_id, memos[0].body["Id"])
         elif live and by_credit_memo and invoice["status"] == "VOID" and not meddled:
+            if _void_finds_nothing(world, invoice, live[0]):
+                continue
             yield Broken("lost", "a voided invoice is taken back", invoice_id, live[0].body["Id"])
         if len(found) > len(live) and world.people.policy.voids != "void" and not meddled:
             yield Broken("other", "by policy no document is voided", invoice_id, found[0].body["Id"])
@@ -250,6 +252,8 @@ def _customers(world: World, documents: dict[str, list[Document]]) -> Iterator[B
     ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     owners: dict[tuple[str, str], set[str]] = defaultdict(set)
     said = [command for _, command in customers_mapped(world.log)]
+    if world.renewed_at is not None:  # what lay in the former log is not there any more
+        said = [each for each in world.people.mapped if isinstance(each, SetCustomerMapping)] + said
     # Who was said to be another one: the former may be somebody else from then on.
     mapped = {(each.realm, each.customer_id): each.qbo_id for each in said}
     for invoice_id, found in documents.items():

@@ -300,6 +300,20 @@ async def test_what_a_person_says_while_a_document_is_written_stays(world: World
     assert (row.qbo_id, row.source) == ("77", "operator")
 
 
+@pytest.mark.parametrize(("again", "stands"), [(3, "92"), (9, "91")])
+async def test_what_a_person_said_before_does_not_go_over_what_they_said_later(
+    world: World, again: int, stands: str
+) -> None:
+    """A command that is read again after a crash lies where it lay; said again it is the newest."""
+    first, second = (SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id=each) for each in ("91", "92"))
+    await world.run(first, offset=3)
+    await world.run(second, offset=4)
+    assert (await world.run(first, offset=again)).result == "mapped"
+    row = world.worker.tables.customers[f"{REALM}/{CUSTOMER_ID}"]
+    assert isinstance(row, CustomerMapping)
+    assert row.qbo_id == stands
+
+
 async def test_an_operators_customer_has_its_currency_asked_for_where_it_matters(world: World) -> None:
     await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="58"))
     world.policy = PER_CURRENCY
