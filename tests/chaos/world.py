@@ -34,6 +34,8 @@ from .stops import Stops
 from .worker import CONSUMED, TOPICS, Installation
 
 QUIET_SECONDS_MAX = 7200.0
+QUIET_SECONDS_MAX_AN_INVOICE = 60.0
+"""Beyond that for each: with two slots a few hundred take hours after their doubts."""
 QUIET_POLL_SECONDS = 5.0
 PEOPLE_COME_SECONDS = 400.0
 STILL_SECONDS = 60.0
@@ -132,7 +134,8 @@ class World:
 
     async def _until_quiet(self) -> None:
         """Until every record is handled and committed, and no request is on its way."""
-        deadline = self.loop.time() + QUIET_SECONDS_MAX
+        invoices = len(self.metronome.invoices)
+        deadline = self.loop.time() + QUIET_SECONDS_MAX + QUIET_SECONDS_MAX_AN_INVOICE * invoices
         still_since = math.inf
         while not self._is_quiet() or self.loop.time() < still_since + self._still_seconds:
             if self.loop.time() > deadline:
