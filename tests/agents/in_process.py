@@ -7,7 +7,7 @@ the worker at a point of its work, as kill -9 would, and starts one that knows w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from agents.clients.failures import NotConnected
+from agents.clients.ownership import nobody_else
 from agents.clients.quickbooks import QuickBooksClient
 from agents.clients.rate_limit import RateLimiter, RateLimits
 from agents.clients.retry import RetryPolicy
@@ -211,6 +212,7 @@ class World:
     company: Company = field(default_factory=lambda: Company(REALM))
     policy: Policy = field(default_factory=Policy)
     retry_seconds: float = 600.0
+    make_sure: Callable[[str], Awaitable[None]] = nobody_else
     flushed: Callable[[int], int] = lambda queued: 0
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 0
@@ -336,6 +338,7 @@ class Worker:
             batches=self.batches,
             ledger_age=world.ledger_age,
             trust_requestids=world.trust_requestids,
+            make_sure=world.make_sure,
         )
         at = Address(topic=COMMANDS_TOPIC, partition=0, offset=offset)
         world.log[at] = record = COMMANDS.validate_json(command.encode())

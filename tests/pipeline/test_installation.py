@@ -63,6 +63,10 @@ async def test_a_lost_ledger_is_refused_and_once_it_is_accepted_nothing_is_poste
         await deleted(rig, changelog(rig.settings, "invoices"), changelog(rig.settings, "doc_numbers"))
         assert "--accept-empty-ledger" in await refused(rig)
         await rig.children.run("topics", "--create", "--accept-empty-ledger", within_seconds=BOUND_SECONDS)
+        noted = await installation(rig.settings)
+        assert noted.ledger_since is not None
+        assert sum(noted.first_facts.values()) >= len(rig.generated())
+        assert sum(noted.first_commands.values()) >= len(rig.generated())
         await reset_offsets(rig)
         await rig.start_worker()
         await rig.until(lambda: all(map(was_adopted, map(rig.outcomes_of, rig.generated()))), "all found in the books")

@@ -8,13 +8,13 @@ import pytest
 
 from agents.delivery import Delivery, Event
 from agents.post.post import claims
-from models.commands import COMMANDS, Command, SetCustomerMapping, SetItemMapping
+from models.commands import COMMANDS, Command, EnsureItem, SetCustomerMapping, SetItemMapping
 from models.document import CustomerReference, ItemReference
 from models.outcomes import Outcome
 from models.policy import Policy
 from models.quickbooks import tidy_name
 from models.record import Address
-from simulators.quickbooks.books import add_customer
+from simulators.quickbooks.books import add_customer, add_item
 from simulators.quickbooks.settings import QuickBooksSettings
 from tests.agents.in_process import (
     CUSTOMER_ID,
@@ -275,3 +275,18 @@ def item_of(world: World) -> str:
 )
 def test_names_are_made_as_quickbooks_takes_them(name: str, tidy: str) -> None:
     assert tidy_name(name, 500) == tidy
+
+
+@pytest.mark.parametrize(("said", "result"), [(False, "parked"), (True, "posted")])
+async def test_the_item_of_a_prepayment_is_what_a_person_says_and_not_what_was_found(
+    world: World, said: bool, result: str
+) -> None:
+    """An item of that name is one of income, which the product's usage goes to."""
+    add_item(world.books, "77", "Prepaid commit", START)
+    world.policy = Policy(missing_item="create", income_account_id="1")
+    need = ItemReference(name="Prepaid commit", product_id="p-9")
+    assert (await world.run(EnsureItem(realm=REALM, item=need))).qbo_id == "77"
+    if said:
+        await world.run(SetItemMapping(realm=REALM, product_id="p-9", qbo_id="77"))
+    line = a_line(item=need.replace(is_prepayment=True))
+    assert (await world.run(a_post(lines=(line,)))).result == result

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from agents.post.ledger_age import LedgerAge
-from models.commands import PostInvoice
+from models.commands import PostInvoice, SetCustomerMapping
+from simulators.quickbooks.books import Company, add_customer
 from simulators.quickbooks.settings import QuickBooksSettings
-from tests.agents.in_process import CUSTOMER_ID, FACTS, INVOICE_ID, World, a_document, a_post, a_void
+from tests.agents.in_process import CUSTOMER_ID, FACTS, INVOICE_ID, REALM, START, World, a_document, a_post, a_void
 
 from .test_late_writes import Late
 
@@ -191,3 +192,15 @@ async def test_what_has_a_longer_number_is_found_and_voided() -> None:
     world.ledger_age = begun(world)
     assert (await world.run(a_void(), offset=10)).result == "voided"
     assert [OTHER_ID in each["PrivateNote"] for each in world.live()] == [True]
+
+
+async def test_what_was_made_out_to_another_customer_is_found_where_the_company_has_its_own_numbers() -> None:
+    """A person named another one since, and the ledger that knew the first is lost."""
+    world = forgetful(company=Company(REALM, custom_txn_numbers=False, default_doc_number_kept=False))
+    add_customer(world.books, "77", "The Right One", START)
+    await world.run(a_post())
+    world.lose_the_ledger()
+    world.ledger_age = LedgerAge(first_commands={0: 9})
+    await world.run(SetCustomerMapping(realm=REALM, customer_id=CUSTOMER_ID, qbo_id="77"))
+    outcome = await world.run(a_post())
+    assert (outcome.adopted, len(world.live())) == (True, 1)

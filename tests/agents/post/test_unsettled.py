@@ -2,6 +2,7 @@
 
 import pytest
 
+from agents.delivery import StopWorker
 from models.commands import PostInvoice, ResumeParked
 from models.ledger import LedgerEntry
 from tests.agents.in_process import INVOICE_ID, REALM, World, a_post, fault
@@ -70,3 +71,19 @@ async def test_one_that_is_parked_is_left_to_its_probe() -> None:
     await world.clock.sleep(300)
     await world.run(ResumeParked(realm=REALM))
     assert len(world.resumed) == 1
+
+
+async def test_an_attempt_that_did_not_leave_is_not_taken_back_over_a_successors() -> None:
+    """The worker stood still while it asked for a token: by now another one may have posted, under that number."""
+
+    async def another_has_it(realm: str) -> None:
+        raise StopWorker("fenced")
+
+    world = World(make_sure=another_has_it)
+    world.tokens.connected = False
+    with pytest.raises(StopWorker):
+        await world.run(a_post())
+    row = world.worker.tables.invoices[f"{REALM}/{INVOICE_ID}"]
+    assert isinstance(row, LedgerEntry)
+    assert row.attempt is not None
+    assert list(world.worker.tables.doc_numbers.values()) == [INVOICE_ID]
